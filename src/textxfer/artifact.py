@@ -1,0 +1,219 @@
+"""A model folder: weights, configuration, vocabulary and tokenizer, all that it takes to use a model elsewhere.
+
+`model.safetensors` (weights), `config.json` (format, kind, sizes, classes, fingerprints, how it was made),
+`vocab.json`, `tokenizer.json`. Loading needs no training code and runs no code from the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from textxfer.files import new_folder
+from textxfer.models import AWDLSTMConfig, ClassifierConfig, LanguageModel, TextClassifier
+from textxfer.text import Tokenizer, Vocab, tokenizer_from_dict
+
+FORMAT = 1
+_WEIGHTS, _CONFIG, _VOCAB, _TOKENIZER = "model.safetensors", "config.json", "vocab.json", "tokenizer.json"
+
+
+class ArtifactError(ValueError):
+    """A model folder is missing, damaged, or its parts do not belong together."""
+
+
+class TextSide(Protocol):
+    """What turns text into ids and ids into names: a `TokenStore` or an `Artifact`."""
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, in the order of the model's outputs; empty for a language model."""
+        ...
+
+
+@dataclass
+class Artifact:
+    """A loaded model with its text side.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        vocab: Its vocabulary.
+        tokenizer: Its tokenizer.
+        classes: Names of the classes; empty for a language model.
+        backward: Whether the model reads texts from the end to the start.
+        card: How the model was made: free JSON values.
+    """
+
+    model: LanguageModel | TextClassifier
+    vocab: Vocab
+    tokenizer: Tokenizer
+    classes: Sequence[str] = ()
+    backward: bool = False
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def save_artifact(
+    folder: str | Path,
+    model: LanguageModel | TextClassifier,
+    text: TextSide,
+    *,
+    backward: bool = False,
+    card: dict[str, Any] | None = None,
+    replace: bool = True,
+) -> Path:
+    """Write a model folder; it appears complete or not at all.
+
+    Args:
+        folder: Where to write.
+        model: The model.
+        text: Vocabulary, tokenizer and classes: the `TokenStore` of the training data, or an `Artifact`.
+        backward: Whether the model reads texts backwards.
+        card: How the model was made: JSON values.
+        replace: Whether an existing model folder may be replaced; other folders never are.
+
+    Raises:
+        ArtifactError: If the folder exists and is no model folder, or vocabulary and model differ in size.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (replace and (folder / _CONFIG).is_file()):
+        raise ArtifactError(f"{folder} exists already{' and is no model folder' if replace else ''}; name another place")
+    config = _describe(model)
+    if config["encoder"]["vocab"] != len(text.vocab):
+        raise ArtifactError(f"the model has {config['encoder']['vocab']} tokens, its vocabulary {len(text.vocab)}")
+    classes = list(text.classes) if isinstance(model, TextClassifier) else []
+    config |= {
+        "format": FORMAT,
+        "classes": classes,
+        "backward": backward,
+        "vocab": text.vocab.fingerprint,
+        "tokenizer": text.tokenizer.fingerprint,
+        "card": card or {},
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with new_folder(folder, replace=True) as scratch:
+        save_file(weights, scratch / _WEIGHTS)
+        text.vocab.save(scratch / _VOCAB)
+        for name, value in ((_CONFIG, config), (_TOKENIZER, text.tokenizer.to_dict())):
+            (scratch / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return folder
+
+
+def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Artifact:
+    """Read a model folder.
+
+    Args:
+        folder: A folder that `save_artifact` wrote.
+        device: Where to put the model.
+
+    Raises:
+        ArtifactError: If the folder is missing or damaged, or holds a vocabulary that is not the model's.
+    """
+    folder = Path(folder)
+    config = _read_json(folder, _CONFIG)
+    if config.get("format") != FORMAT:
+        raise ArtifactError(f"{folder / _CONFIG}: format {config.get('format')!r}; this version reads format {FORMAT}")
+    vocab, tokenizer = _read_text_side(folder, config)
+    try:
+        model = _build(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}") from error
+    _load_weights(model, folder / _WEIGHTS)
+    card = config.get("card", {})
+    return Artifact(
+        model.to(device).eval(), vocab, tokenizer, tuple(config["classes"]), bool(config["backward"]), card
+    )
+
+
+def load_language_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, Artifact]:
+    """Read a model folder that must hold a language model."""
+    artifact = load_artifact(folder, device)
+    if not isinstance(artifact.model, LanguageModel):
+        raise ArtifactError(f"{folder} holds a classifier; a language model is needed here")
+    return artifact.model, artifact
+
+
+def load_classifier(folder: str | Path, device: str | torch.device = "cpu") -> tuple[TextClassifier, Artifact]:
+    """Read a model folder that must hold a classifier."""
+    artifact = load_artifact(folder, device)
+    if not isinstance(artifact.model, TextClassifier):
+        raise ArtifactError(f"{folder} holds a language model; a classifier is needed here")
+    return artifact.model, artifact
+
+
+def _describe(model: LanguageModel | TextClassifier) -> dict[str, Any]:
+    if isinstance(model, TextClassifier):
+        return {"kind": "classifier", "encoder": model.encoder.config.to_dict(), "classifier": model.config.to_dict()}
+    return {"kind": "language model", "encoder": model.config.to_dict()}
+
+
+def _build(config: dict[str, Any]) -> LanguageModel | TextClassifier:
+    encoder = AWDLSTMConfig.from_dict(config["encoder"])
+    if config["kind"] == "classifier":
+        head = ClassifierConfig.from_dict(config["classifier"])
+        if head.classes != len(config["classes"]):
+            raise ValueError(f"{head.classes} outputs, {len(config['classes'])} class names")
+        return TextClassifier(encoder, head)
+    if config["kind"] == "language model":
+        return LanguageModel(encoder)
+    raise ValueError(f"unknown kind {config['kind']!r}")
+
+
+def _read_text_side(folder: Path, config: dict[str, Any]) -> tuple[Vocab, Tokenizer]:
+    saved = _read_json(folder, _TOKENIZER)
+    try:
+        vocab, tokenizer = Vocab.load(folder / _VOCAB), tokenizer_from_dict(saved)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"the text side of {folder} is damaged: {error}") from error
+    for name, own, part in (("vocabulary", vocab, "vocab"), ("tokenizer", tokenizer, "tokenizer")):
+        if own.fingerprint != config.get(part):
+            raise ArtifactError(
+                f"{folder}: this {name} is not the one that the model was trained with "
+                f"({part}.json {own.fingerprint[:8]}, config.json {str(config.get(part))[:8]}); "
+                f"take {part}.json from the folder that the model came from"
+            )
+    return vocab, tokenizer
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        missing = f"{name} is missing" if folder.is_dir() else "there is no such folder"
+        raise ArtifactError(f"{folder} is no model folder: {missing}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{folder / name} is damaged ({error}); copy the model folder again") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{folder / name} is damaged (no JSON object); copy the model folder again")
+    return value
+
+
+def _load_weights(model: LanguageModel | TextClassifier, path: Path) -> None:
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path.parent} is no complete model folder: {path.name} is missing") from error
+    except SafetensorError as error:
+        raise ArtifactError(f"{path} is damaged ({error}); copy the model folder again") from error
+    own = model.state_dict()
+    wrong = sorted(own.keys() ^ weights.keys())
+    wrong += sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
+    if wrong:
+        raise ArtifactError(f"{path} does not fit config.json; missing, unexpected or misshapen: {', '.join(wrong)}")
+    model.load_state_dict(weights)

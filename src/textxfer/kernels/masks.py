@@ -1,0 +1,53 @@
+"""Dropout masks: random bits compared with a threshold.
+
+Torch's own dropout draws one random number per element, serially on the CPU. Sixteen bits decide an element just as
+well, so one 64-bit draw serves four of them: several times faster, from the same default generator, hence covered by
+the generator state that a checkpoint keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_LEVELS = 2**16
+_INT16_MIN, _INT16_MAX = -(2**15), 2**15 - 1
+
+
+def keep_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
+    """Draw a dropout mask: 0 with probability `p`, else 1 / (1 - p).
+
+    The probability is exact to 1/65,536. On the CPU the numbers come from torch's default generator, on another
+    device from that device's default generator.
+
+    Args:
+        shape: Shape of the mask.
+        p: Probability of a zero, 0 <= p < 1.
+        like: A tensor that gives the mask its dtype and device.
+
+    Returns:
+        The mask, without gradient.
+
+    Raises:
+        ValueError: `p` is not a probability below 1.
+    """
+    check_dropout(p)
+    n = math.prod(shape)
+    bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    # Clamped because a threshold of 2**15 would not fit the 16 bits that it is compared with.
+    threshold = min(round(p * _LEVELS) + _INT16_MIN, _INT16_MAX)
+    kept = bits.view(torch.int16)[:n] >= threshold
+    return kept.view(*shape).to(like.dtype).mul_(1 / (1 - p))
+
+
+def check_dropout(p: float, name: str = "p") -> None:
+    """Refuse a dropout probability outside of [0, 1).
+
+    Raises:
+        ValueError: `p` is outside; `name` says which argument it is.
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, not {p!r}")

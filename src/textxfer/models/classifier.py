@@ -1,0 +1,216 @@
+"""A text classifier: an AWD-LSTM encoder run over windows of a document, concat pooling, a small head.
+
+Shapes: T time, B batch, E embedding, C classes, K kept steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from textxfer.kernels import check_dropout
+from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig, check_keys
+from textxfer.models.pooling import StreamingPool, concat_pool
+from textxfer.models.windows import WindowPlan, encode_windows, left_aligned
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Sizes and dropouts of what a classifier adds to its encoder. Defaults: Howard & Ruder 2018 and their scripts.
+
+    Args:
+        classes: Number of classes, C.
+        head_hidden: Size of the head's hidden layer.
+        dropout_pooled: Dropout of the pooled vector, the first of the head; fastai's `output_p` of a classifier.
+        dropout_head: Dropout of the head's hidden layer.
+        bptt: Steps per window; the gradient does not pass from one window to the one before.
+        max_tokens: How many tokens at the end of each document are pooled, and so trained; None for all.
+
+    Raises:
+        ValueError: A size is below 1 or a dropout outside of [0, 1).
+    """
+
+    classes: int
+    head_hidden: int = 50
+    dropout_pooled: float = 0.4
+    dropout_head: float = 0.1
+    bptt: int = 70
+    max_tokens: int | None = 1400
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "head_hidden", "bptt", "max_tokens"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        for name in ("dropout_pooled", "dropout_head"):
+            check_dropout(getattr(self, name), name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ClassifierConfig:
+        """Build a config from what `to_dict` returned.
+
+        Raises:
+            ValueError: A key is not a field of the config.
+        """
+        check_keys(values, cls)
+        return cls(**values)
+
+
+class ClassifierOutput(NamedTuple):
+    """What a classifier returns.
+
+    Attributes:
+        logits: Unnormalized log-probabilities of the classes, (B, C), float32.
+        raw: The pooled states before the output dropout, each document's in order from step 0 on and zero behind,
+            (K, B, E). None in evaluation without gradient, where states are pooled as they come and not kept.
+        dropped: The same after the output dropout.
+        lengths: Number of pooled states of each document, (B,): row b of `raw` is valid below `lengths[b]`.
+    """
+
+    logits: Tensor
+    raw: Tensor | None
+    dropped: Tensor | None
+    lengths: Tensor
+
+
+class PooledStates(NamedTuple):
+    """The encoder's part of a `ClassifierOutput`: pooled vectors, (B, 3E), and what they were made of."""
+
+    pooled: Tensor
+    raw: Tensor | None
+    dropped: Tensor | None
+    lengths: Tensor
+
+
+class ClassifierHead(nn.Module):
+    """Two linear layers, each behind batch normalization and dropout, with a ReLU between.
+
+    A training batch of one document has no variance to normalize with; it uses the running statistics and leaves
+    them as they are.
+
+    Args:
+        features: Size of the input.
+        config: Sizes and dropouts.
+    """
+
+    def __init__(self, features: int, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.norm_pooled = nn.BatchNorm1d(features)
+        self.hidden = nn.Linear(features, config.head_hidden)
+        self.norm_hidden = nn.BatchNorm1d(config.head_hidden)
+        self.output = nn.Linear(config.head_hidden, config.classes)
+        self.dropout_pooled = nn.Dropout(config.dropout_pooled)
+        self.dropout_hidden = nn.Dropout(config.dropout_head)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map pooled vectors, (B, features), to logits, (B, C)."""
+        x = self.dropout_pooled(_normalized(self.norm_pooled, pooled))
+        x = self.hidden(x).relu()
+        x = self.dropout_hidden(_normalized(self.norm_hidden, x))
+        return self.output(x)
+
+
+def _normalized(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    if norm.training and len(x) == 1:
+        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+    return norm(x)
+
+
+class TextClassifier(nn.Module):
+    """Encoder, concat pooling over the last `max_tokens` tokens of a document, head.
+
+    What a document gets does not depend on the others in its batch, nor on their order or padding, except through
+    batch normalization in training. All windows of a batch share one set of dropout masks (fastai draws new ones for
+    each window), so windows show in nothing but where the gradient stops.
+
+    Memory: per document the activations of at most ceil(max_tokens / bptt) + 1 windows are kept for backward, and
+    those of one window in evaluation without gradient, however long the document is. While no parameter of the
+    encoder requires a gradient, nothing of it is kept for backward; its dropouts stay those of training.
+
+    Args:
+        encoder_config: Sizes and dropouts of the encoder. `dropout_output` acts before pooling, in addition to the
+            head's `dropout_pooled`; the papers' recipe has it 0.
+        config: Sizes and dropouts of the rest.
+    """
+
+    def __init__(self, encoder_config: AWDLSTMConfig, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = AWDLSTM(encoder_config)
+        self.head = ClassifierHead(3 * encoder_config.embed, config)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> ClassifierOutput:
+        """Classify documents of any lengths in any order.
+
+        Args:
+            ids: Word ids, padded behind, (T, B).
+            lengths: Tokens of each document, from 1 to T, (B,). On the CPU; elsewhere they cost a synchronization.
+
+        Raises:
+            ValueError: A length is below 1 or above T, or there is not one per document.
+        """
+        states = self._encode(ids, lengths)
+        return ClassifierOutput(self.head(states.pooled), states.raw, states.dropped, states.lengths)
+
+    def features(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pooled vectors [last, maximum, mean] that the head sees, (B, 3E), float32.
+
+        Args and Raises: as `forward`.
+        """
+        return self._encode(ids, lengths).pooled
+
+    def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
+        """Return the groups of Howard & Ruder's scripts: embedding, each LSTM layer, head."""
+        lstms = [(f"lstm{i}", list(lstm.parameters())) for i, lstm in enumerate(self.encoder.lstms, 1)]
+        return [("embedding", [self.encoder.embedding.weight]), *lstms, ("head", list(self.head.parameters()))]
+
+    def _encode(self, ids: Tensor, lengths: Tensor) -> PooledStates:
+        lengths, order = _checked(lengths.cpu(), ids).sort(descending=True, stable=True)
+        plan = WindowPlan.build(lengths, self.config.bptt, self.config.max_tokens)
+        ids = ids[:, order.to(ids.device)]
+        collect = self.training or torch.is_grad_enabled()
+        trains = any(parameter.requires_grad for parameter in self.encoder.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
+            states = self._collect(ids, plan) if collect else self._stream(ids, plan)
+        return _reordered(states, order.argsort().to(ids.device))
+
+    def _collect(self, ids: Tensor, plan: WindowPlan) -> PooledStates:
+        """Keep the states, for backward and for the regularizers of activations."""
+        outputs = list(encode_windows(self.encoder, ids, plan))
+        raw = left_aligned([(output.window, output.raw) for output in outputs], plan)
+        same = all(output.raw is output.dropped for output in outputs)
+        dropped = raw if same else left_aligned([(output.window, output.dropped) for output in outputs], plan)
+        kept = plan.kept.to(ids.device)
+        return PooledStates(concat_pool(dropped, kept), raw, dropped, kept)
+
+    def _stream(self, ids: Tensor, plan: WindowPlan) -> PooledStates:
+        """Pool the states as they come."""
+        pool = StreamingPool(plan, self.encoder.config.embed, ids.device)
+        for output in encode_windows(self.encoder, ids, plan):
+            pool.add(output.window, output.dropped)
+        return PooledStates(pool.result(), None, None, plan.kept.to(ids.device))
+
+
+def _checked(lengths: Tensor, ids: Tensor) -> Tensor:
+    steps, batch = ids.shape
+    if lengths.shape != (batch,):
+        raise ValueError(f"{batch} documents need lengths of shape ({batch},), not {tuple(lengths.shape)}")
+    bad = ((lengths < 1) | (lengths > steps)).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(f"row {bad[0]} has length {int(lengths[bad[0]])}; lengths must be from 1 to {steps}")
+    return lengths
+
+
+def _reordered(states: PooledStates, index: Tensor) -> PooledStates:
+    pooled, raw, dropped, lengths = states
+    new_raw = None if raw is None else raw[:, index]
+    new_dropped = new_raw if dropped is raw else None if dropped is None else dropped[:, index]
+    return PooledStates(pooled[index], new_raw, new_dropped, lengths[index])

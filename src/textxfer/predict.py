@@ -1,0 +1,95 @@
+"""From texts to labels and probabilities, with the model folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from textxfer.artifact import Artifact, load_classifier
+from textxfer.models import TextClassifier
+from textxfer.text import ClassBatches, TokenStore, from_texts
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable label of a text and the probability of each."""
+
+    label: str
+    probabilities: dict[str, float]
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the label, from 0 to 1."""
+        return self.probabilities[self.label]
+
+
+class Predictor:
+    """Classifies texts with a loaded model.
+
+    The probabilities of a text do not depend on what else is in the call.
+
+    Args:
+        model: The classifier.
+        artifact: Its text side.
+        tokens_per_batch: Padded tokens in one batch; bounds the memory.
+    """
+
+    def __init__(self, model: TextClassifier, artifact: Artifact, tokens_per_batch: int = 16_384) -> None:
+        self.model = model.eval()
+        self.artifact = artifact
+        self.tokens_per_batch = tokens_per_batch
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> Predictor:
+        """Read a classifier's model folder; an `ArtifactError` says what is wrong with it."""
+        return cls(*load_classifier(folder, device))
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes, in the order of the columns of `probabilities`."""
+        return self.artifact.classes
+
+    def __call__(self, texts: str | Sequence[str]) -> list[Prediction]:
+        """Classify texts; the answers come in the order of the texts."""
+        rows = self.probabilities([texts] if isinstance(texts, str) else texts)
+        return [self._prediction(row) for row in rows]
+
+    def stream(self, texts: Iterable[str], chunk: int = 1024) -> Iterator[Prediction]:
+        """Classify texts of any number, `chunk` at a time."""
+        source = iter(texts)
+        while block := list(islice(source, chunk)):
+            yield from self(block)
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the probabilities of texts, shape (number of texts, C).
+
+        Raises:
+            DataError: If a text is empty; the message names its place.
+        """
+        if not texts:
+            return np.zeros((0, len(self.classes)), dtype=np.float32)
+        store = TokenStore.build(None, from_texts(texts), self.artifact.tokenizer, vocab=self.artifact.vocab)
+        return self.predict_store(store)
+
+    def predict_store(self, store: TokenStore) -> np.ndarray:
+        """Return the probabilities of a store's documents, in the store's order."""
+        device = next(self.model.parameters()).device
+        batches = ClassBatches(
+            store,
+            batch_size=256,
+            tokens_per_batch=self.tokens_per_batch,
+            shuffle=False,
+            backward=self.artifact.backward,
+        )
+        with torch.inference_mode():
+            logits = [self.model(ids.to(device), lengths).logits.float().cpu() for (ids, lengths), _, _ in batches]
+        return torch.softmax(batches.unsort(torch.cat(logits)), dim=1).numpy()
+
+    def _prediction(self, row: np.ndarray) -> Prediction:
+        order = np.argsort(-row, kind="stable")
+        return Prediction(self.classes[order[0]], {self.classes[index]: float(row[index]) for index in order})

@@ -1,0 +1,53 @@
+"""Small shared tools: fingerprints, and JSON files that are never half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from textxfer.text.document import DataError
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file under a temporary name, sync it and move it into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, ensure_ascii=False, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+        what: What it should be, for the message.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: The file is no JSON object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {what}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not readable as JSON ({error}); {what} is damaged, build it again") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected {what}, found a JSON {type(value).__name__}")
+    return value

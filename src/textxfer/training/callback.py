@@ -1,0 +1,241 @@
+"""The events of the training loop and the two records that callbacks read.
+
+The methods of `Callback` *are* the list of events: to handle one, override it. There is no
+other list to keep in step, and a misspelt event is an error at the `class` line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from enum import IntEnum, auto
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from textxfer.batch import Batch
+
+if TYPE_CHECKING:
+    from textxfer.training.learner import Learner
+
+
+class Order(IntEnum):
+    """The phase in which a callback acts when several handle one event; ties keep the order of the user's list."""
+
+    DATA = auto()
+    MODEL = auto()
+    OBJECTIVE = auto()
+    SCALING = auto()
+    GRADIENT = auto()
+    SCHEDULE = auto()
+    OBSERVE = auto()
+    REPORT = auto()
+    SAVE = auto()
+
+
+class StepError(AttributeError):
+    """A field of the step was read before the loop had set it, or does not exist."""
+
+
+_SET_BY = {
+    "out": "the forward pass",
+    "pred": "the forward pass",
+    "loss": "the loss function",
+    "objective": "the loss function",
+}
+
+
+class Step:
+    """All that lives for one batch; made anew for each, so nothing leaks from the last one.
+
+    Attributes:
+        index: Number of the batch within its pass, from 0.
+        training: Whether this batch trains.
+        inputs: Positional arguments of the model.
+        target: What the prediction is compared with.
+        n: Number of targets that count (tokens or documents).
+        out: What the model returned.
+        pred: The part of `out` that the loss compares with the target.
+        loss: The loss as reported: never scaled, never regularized, never assigned by a callback.
+        objective: What is differentiated; callbacks add their terms here.
+        update: The function that applies the gradients. None holds the update back, so that gradients accumulate.
+    """
+
+    __slots__ = ("index", "inputs", "loss", "n", "objective", "out", "pred", "target", "training", "update")
+
+    index: int
+    training: bool
+    inputs: tuple[Any, ...]
+    target: Tensor | None
+    n: int
+    out: Any
+    pred: Tensor
+    loss: Tensor
+    objective: Tensor
+    update: Callable[[], Any] | None
+
+    def __init__(self, index: int, training: bool, batch: Batch, update: Callable[[], Any] | None = None) -> None:
+        self.index = index
+        self.training = training
+        self.inputs, self.target, self.n = batch
+        self.update = update
+
+    if not TYPE_CHECKING:  # otherwise type checkers would accept every misspelt field
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain why a field cannot be read: only called when the ordinary look-up found nothing."""
+            if name in _SET_BY:
+                raise StepError(f"step.{name} is not set yet: it is set by {_SET_BY[name]}")
+            raise StepError(f"a step has no field {name!r}; it has {', '.join(self.__slots__)}")
+
+    def clear(self) -> None:
+        """Let go of the tensors of the batch, so that they do not outlive their fit."""
+        self.inputs, self.target, self.update = (), None, None
+        for name in _SET_BY:
+            if hasattr(self, name):
+                delattr(self, name)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands, in whole numbers. Replaced, never changed.
+
+    Attributes:
+        fit: Number of the fit since the learner was made, from 0.
+        epoch: Current epoch, from 0.
+        n_epochs: Epochs of this fit.
+        batch: Current batch of the training pass, from 0.
+        n_batches: Batches of the current training pass.
+        step: Optimizer updates made in this fit.
+        n_steps: Optimizer updates planned for this fit.
+    """
+
+    fit: int = 0
+    epoch: int = 0
+    n_epochs: int = 0
+    batch: int = 0
+    n_batches: int = 0
+    step: int = 0
+    n_steps: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """Share of the fit's updates that are done, from 0 to 1."""
+        return self.step / self.n_steps if self.n_steps else 0.0
+
+
+class Callback:
+    """Base class of all callbacks: override the events that you need.
+
+    A callback keeps what it needs in its own attributes and gets the learner as an argument; it reads and changes the
+    batch through `learn.step`. Its constructor's arguments must be kept under their own names: `repr` shows them.
+
+    Class attributes:
+        order: The phase in which the callback acts, see `Order`.
+        train_only: Leave the callback out of validation and prediction.
+        repeatable: Allow several callbacks of this class in one fit.
+        capturable: The handlers between `around_forward` and `before_backward` are pure tensor code, so they may be
+            recorded in a CUDA graph.
+    """
+
+    order: ClassVar[Order] = Order.OBSERVE
+    train_only: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
+
+    def before_fit(self, learn: Learner) -> None:
+        """A fit begins. Model, optimizer, groups and loaders are set; `learn.forward` may be replaced."""
+
+    def before_epoch(self, learn: Learner) -> None:
+        """An epoch begins: the place to freeze and unfreeze."""
+
+    def before_train(self, learn: Learner) -> None:
+        """The training pass of an epoch begins."""
+
+    def before_valid(self, learn: Learner) -> None:
+        """A validation or prediction pass begins."""
+
+    def before_batch(self, learn: Learner) -> None:
+        """A batch arrived. May change `step.inputs`, `step.target` and hyper-parameters, or hold the update."""
+
+    def around_forward(self, learn: Learner) -> AbstractContextManager[Any]:
+        """Return a context manager in which forward pass and loss run."""
+        return nullcontext()
+
+    def after_forward(self, learn: Learner) -> None:
+        """`step.out` and `step.pred` are set. May replace `step.pred`."""
+
+    def after_loss(self, learn: Learner) -> None:
+        """`step.loss` and `step.objective` are set. May add terms to `step.objective`."""
+
+    def before_backward(self, learn: Learner) -> None:
+        """The objective is complete. May scale it."""
+
+    def after_backward(self, learn: Learner) -> None:
+        """The gradients of this batch have been added."""
+
+    def before_update(self, learn: Learner) -> None:
+        """An update is due. May change gradients and wrap `step.update`."""
+
+    def after_update(self, learn: Learner) -> None:
+        """The weights are new; gradients are cleared."""
+
+    def after_batch(self, learn: Learner) -> None:
+        """The batch is done and counted. May call `learn.stop()`."""
+
+    def after_train(self, learn: Learner) -> None:
+        """The training pass is done; its metrics are in `learn.results`."""
+
+    def after_valid(self, learn: Learner) -> None:
+        """The validation pass is done; its metrics are in `learn.results`."""
+
+    def after_epoch(self, learn: Learner) -> None:
+        """The epoch's row stands in `learn.history`. May call `learn.stop()`; the place to save."""
+
+    def after_fit(self, learn: Learner) -> None:
+        """The fit is over, however it ended (`learn.error`). Undo what `before_fit` did, even if it did it in part."""
+
+    def on_freeze(self, learn: Learner) -> None:
+        """`freeze_to` changed which layer groups train."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: a flat dict of tensors and JSON values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a method that looks like an event and is none."""
+        super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            if name.startswith(("before_", "after_", "around_", "on_")) and name not in EVENTS:
+                near = difflib.get_close_matches(name, EVENTS, n=1, cutoff=0)[0]
+                raise TypeError(f"{cls.__name__}.{name} is not an event; did you mean {near}?")
+
+    def __repr__(self) -> str:
+        """Show the call that builds this callback again."""
+        names = self.__init__.__code__.co_varnames[1 : _n_arguments(self)] if _has_init(self) else ()
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+def _has_init(callback: Callback) -> bool:
+    return type(callback).__init__ is not object.__init__
+
+
+def _n_arguments(callback: Callback) -> int:
+    code = callback.__init__.__code__
+    return code.co_argcount + code.co_kwonlyargcount
+
+
+EVENTS: tuple[str, ...] = tuple(
+    name for name in vars(Callback) if name.startswith(("before_", "after_", "around_", "on_"))
+)
+"""The names of all events, in the order in which the loop fires them."""
+
+
+def handles(callback: Callback, event: str) -> bool:
+    """Whether the callback overrides the event."""
+    return getattr(type(callback), event) is not getattr(Callback, event)

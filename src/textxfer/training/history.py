@@ -1,0 +1,248 @@
+"""What happened: one row per epoch and one per training batch, over all fits of a learner.
+
+The JSON form holds no NaN and no infinities, which strict readers refuse: they stand there as the strings "NaN",
+"Infinity" and "-Infinity", and come back as numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, overload
+
+import torch
+from torch import Tensor
+
+from textxfer.training import history_view
+from textxfer.training.files import write_text
+from textxfer.training.metric import sum_dtype
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+FORMAT = 1
+_MAX_PENDING = 4096
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_COLUMNS = ("fit", "epoch", "batch", "step", "loss", "n", "momentum")
+
+
+class StepColumns(TypedDict):
+    """The training batches as columns of equal length.
+
+    Keys:
+        fit, epoch, batch: Where the batch stood: number of the fit, of the epoch in it, of the batch in that.
+        step: Optimizer updates made in the fit so far.
+        loss: Reported loss of the batch.
+        n: Number of targets that counted.
+        momentum: Momentum or first beta; None where the optimizer has neither.
+        lrs: Learning rate by layer group; NaN while the group was frozen.
+    """
+
+    fit: list[int]
+    epoch: list[int]
+    batch: list[int]
+    step: list[int]
+    loss: list[float]
+    n: list[int]
+    momentum: list[float | None]
+    lrs: dict[str, list[float]]
+
+
+class History:
+    """Rows per epoch, columns per training batch; later fits are added, nothing is ever cleared.
+
+    `len` is the number of epochs, an index or a slice gives rows of epochs.
+
+    Attributes:
+        epochs: One row per epoch: `fit`, `epoch`, `train_loss`, and what else the learner reported.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self._steps: StepColumns = _no_steps()
+        self._pending: list[tuple[int, Tensor]] = []
+
+    def add_step(
+        self,
+        fit: int,
+        epoch: int,
+        batch: int,
+        step: int,
+        loss: Tensor | float,
+        n: int,
+        lrs: Mapping[str, float],
+        momentum: float | None = None,
+    ) -> None:
+        """Add a training batch, without waiting for the device.
+
+        Args:
+            fit: Number of the fit, from 0.
+            epoch: Epoch in the fit, from 0.
+            batch: Batch in the epoch, from 0.
+            step: Optimizer updates made in the fit so far.
+            loss: Reported loss; a tensor is copied and read later.
+            n: Number of targets that count.
+            lrs: Learning rate of each layer group that trains.
+            momentum: Momentum or first beta, if the optimizer has one.
+        """
+        columns = self._steps
+        if isinstance(loss, Tensor):
+            self._postpone(self.n_steps, loss)
+            loss = math.nan
+        for name, value in zip(_COLUMNS, (fit, epoch, batch, step, loss, n, momentum)):
+            columns[name].append(value)
+        n_before = self.n_steps - 1
+        for group in lrs.keys() | columns["lrs"].keys():
+            rates = columns["lrs"].setdefault(group, [math.nan] * n_before)
+            rates.append(float(lrs.get(group, math.nan)))
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        """Add the row of an epoch; it needs the keys `fit` and `epoch`, its values are numbers, texts or None."""
+        if missing := {"fit", "epoch"} - row.keys():
+            raise ValueError(f"the row of an epoch lacks {', '.join(sorted(missing))}: {dict(row)}")
+        self.epochs.append({name: _plain(name, value) for name, value in row.items()})
+
+    @property
+    def n_steps(self) -> int:
+        """Number of training batches over all fits."""
+        return len(self._steps["fit"])
+
+    @property
+    def steps(self) -> StepColumns:
+        """The training batches as columns. Losses still on a device are fetched, all in one transfer."""
+        self._settle()
+        return self._steps
+
+    def column(self, name: str) -> list[Any]:
+        """Return one value per epoch; None where the row has no such value. KeyError if no row has it."""
+        if not any(name in row for row in self.epochs):
+            raise KeyError(
+                f"no epoch has {name!r}; there are {', '.join(history_view.column_names(self.epochs)) or 'none'}"
+            )
+        return [row.get(name) for row in self.epochs]
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return the row of an epoch, or those of a slice."""
+        return self.epochs[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.epochs)
+
+    def __bool__(self) -> bool:
+        """Whether anything has been recorded, be it only part of an epoch."""
+        return bool(self.epochs or self.n_steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a copy as JSON values."""
+        return {"format": FORMAT, "epochs": _encode(self.epochs), "steps": _encode(self.steps)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> History:
+        """Build a history from what `to_json` returned.
+
+        Raises:
+            ValueError: The data are of another format, or the columns differ in length.
+        """
+        history = cls()
+        history.load_state_dict(data)
+        return history
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the same as `to_json`."""
+        return self.to_json()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace all rows by those of a state that `state_dict` returned."""
+        if state.get("format") != FORMAT:
+            raise ValueError(f"the history has format {state.get('format')!r}; this version reads format {FORMAT}")
+        steps = _decode(state["steps"])
+        columns = [*(steps[name] for name in _COLUMNS), *steps["lrs"].values()]
+        if len({len(column) for column in columns}) != 1:
+            raise ValueError("the columns of this history differ in length: it is damaged")
+        self.epochs, self._steps, self._pending = _decode(state["epochs"]), steps, []
+
+    def save(self, path: str | Path) -> None:
+        """Write a JSON file, whole or not at all."""
+        write_text(path, json.dumps(self.to_json(), allow_nan=False))
+
+    @classmethod
+    def load(cls, path: str | Path) -> History:
+        """Read a file that `save` wrote."""
+        return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+
+    def table(self) -> str:
+        """Return the epochs of all fits as a table in aligned columns."""
+        return history_view.text_table(self.epochs)
+
+    def to_frame(self) -> DataFrame:
+        """Return the epochs as a pandas data frame."""
+        from pandas import DataFrame
+
+        return DataFrame(self.epochs, columns=history_view.column_names(self.epochs) or None)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the training loss of each batch and the validation loss of each epoch, over all fits."""
+        return history_view.plot_losses(self, ax)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        n_fits = len({row["fit"] for row in self.epochs})
+        return f"<History of {n_fits} fits, {len(self)} epochs, {self.n_steps} training batches>"
+
+    def _repr_html_(self) -> str:
+        return history_view.html_table(self.epochs)
+
+    def _postpone(self, row: int, loss: Tensor) -> None:
+        if len(self._pending) >= _MAX_PENDING or (self._pending and self._pending[0][1].device != loss.device):
+            self._settle()
+        # A copy: a captured CUDA graph writes the next loss into the same memory.
+        self._pending.append((row, loss.detach().reshape(()).to(sum_dtype(loss.device), copy=True)))
+
+    def _settle(self) -> None:
+        if self._pending:
+            values = torch.stack([loss for _, loss in self._pending]).tolist()
+            for (row, _), value in zip(self._pending, values):
+                self._steps["loss"][row] = value
+            self._pending.clear()
+
+
+def _no_steps() -> StepColumns:
+    return {"fit": [], "epoch": [], "batch": [], "step": [], "loss": [], "n": [], "momentum": [], "lrs": {}}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Turn numbers of torch and numpy into Python's."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"the row of an epoch takes numbers, texts and None, but {name!r} is a {type(value).__name__}")
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encode(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    return _NON_FINITE.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,325 @@
+"""The Learner: a model, its data, its optimizer and the fits that train it.
+
+The loop stands in `loop.py`; everything optional is a callback. Three functions are meant to be replaced where speed
+asks for it: `learn.forward`, `learn.compute` and `step.update`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from textxfer.batch import Batch, Loader, Loaders, epoch_length
+from textxfer.training import checkpoint
+from textxfer.training.callback import Callback, Progress, Step
+from textxfer.training.dispatch import Dispatcher
+from textxfer.training.groups import Optimizer, apply_trainable, layer_groups
+from textxfer.training.history import History
+from textxfer.training.loop import compute, run_epoch, run_pass
+from textxfer.training.metrics import Loss, Metric, MetricGroup
+from textxfer.training.param_schedule import ParamSchedule
+from textxfer.training.schedule import OneCycle, SlantedTriangular, one_cycle_momentum
+from textxfer.training.state import TrainingState, resume_fit
+
+if TYPE_CHECKING:
+    from textxfer.training.lr_find import LRFinderResult
+
+AnyCallback = TypeVar("AnyCallback", bound=Callback)
+
+
+class Learner:
+    """Trains a model on batches, with everything optional as callbacks.
+
+    Args:
+        model: Returns a prediction tensor, or a record with a field `logits`. It may list its layer groups
+            (`layer_groups()`), from input to output.
+        loaders: Training and validation batches.
+        loss_fn: From prediction and target to the mean loss over the targets that count.
+        metrics: Computed on validation data beside the loss, weighted by what counts.
+        callbacks: Act in every fit of this learner.
+        optimizer: How to build the optimizer; its moments live as long as the learner.
+        device: Where to train; the GPU if there is one.
+
+    Attributes:
+        forward: The function called with `step.inputs`; the model unless a callback puts something around it.
+        compute: Forward pass, loss and backward pass of one step: the part that a CUDA graph may record.
+        step: What lives for one batch.
+        progress: Where the fit stands.
+        history: Rows per batch and per epoch over all fits.
+        results: Metrics of the pass that was closed last, with `loss`.
+        error: What ended the last fit early, or None.
+        stopping: Whether `stop()` was called in this fit.
+        trainable: Indices of the layer groups that train.
+        fits_done: Number of fits that came to their end.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loaders: Loaders,
+        loss_fn: Callable[[Tensor, Tensor], Tensor],
+        *,
+        metrics: Sequence[Metric] = (),
+        callbacks: Sequence[Callback] = (),
+        optimizer: Optimizer | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.to(self.device)
+        self.loaders = loaders
+        self.loss_fn = loss_fn
+        self.metrics = list(metrics)
+        self.callbacks = list(callbacks)
+        self.groups = layer_groups(model)
+        self.optimizer = (optimizer or Optimizer()).build(self.groups)
+        self.trainable = tuple(range(len(self.groups)))
+        self.forward: Callable[..., Any] = self.model
+        self.compute: Callable[[Step], None] = partial(compute, self)
+        self.step = Step(0, False, Batch((), None, 0))
+        self.progress = Progress()
+        self.history = History()
+        self.results: dict[str, float] = {}
+        self.error: BaseException | None = None
+        self.stopping = False
+        self.fits_done = self.fits_begun = 0
+        self.epochs_done = 0
+        self.in_fit = False
+        self.savepoint: tuple[int, int] | None = None
+        self.resumed: TrainingState | None = None
+        self.pass_metrics = {True: MetricGroup([Loss()]), False: MetricGroup([Loss(), *self.metrics])}
+        self.dispatch = Dispatcher([])
+        self.fire = self.dispatch.table(training=True)
+
+    # ---- fitting -------------------------------------------------------------------------------------------------
+
+    def fit(self, n_epochs: int, lr: float, callbacks: Sequence[Callback] = ()) -> None:
+        """Train for `n_epochs` passes over the training data at the rate `lr`.
+
+        Args:
+            n_epochs: Number of epochs, at least 1.
+            lr: Base rate of all layer groups; schedules and `DiscriminativeLR` multiply or divide it.
+            callbacks: Act in this fit only, beside the learner's own.
+
+        Raises:
+            ValueError: If `n_epochs` is below 1, the training loader is empty or a callback is given twice.
+        """
+        with self._activated(callbacks), ExitStack() as started:
+            try:
+                start = self._begin(n_epochs, lr, started)
+                for epoch in range(self.progress.epoch, n_epochs):
+                    if self.stopping:
+                        break
+                    run_epoch(self, epoch, start)
+                    start = None
+            except BaseException as error:
+                self.error = error
+                raise
+        self.fits_done += 1
+        self.epochs_done += n_epochs
+
+    def _begin(self, n_epochs: int, lr: float, started: ExitStack) -> int | None:
+        """Set up a fit and tell the callbacks; return the batch to go on with in an interrupted epoch."""
+        if n_epochs < 1:
+            raise ValueError(f"n_epochs must be at least 1, not {n_epochs}")
+        self._lengths = [epoch_length(self.loaders.train, self.epochs_done + epoch) for epoch in range(n_epochs)]
+        if not all(self._lengths):
+            raise ValueError("the training loader is empty: there is nothing to train on")
+        self.error, self.stopping, self.savepoint = None, False, None
+        self.progress = Progress(fit=self.fits_begun, n_epochs=n_epochs)
+        self.plan_updates(every=1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] = lr
+        started.callback(self._end)
+        for callback in self.dispatch.callbacks:
+            started.callback(self.dispatch.call, callback, Callback.after_fit, self)
+            self.dispatch.call(callback, Callback.before_fit, self)
+        state, self.resumed = self.resumed, None
+        start = None if state is None else resume_fit(self, state)
+        self.fits_begun = self.progress.fit + 1
+        return start
+
+    def _end(self) -> None:
+        """Leave nothing of the last batch behind, however the fit ended."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step.clear()
+        self.stopping, self.savepoint = False, None
+
+    @contextmanager
+    def _activated(self, callbacks: Sequence[Callback] = ()) -> Iterator[None]:
+        """Let the learner's own callbacks and the given ones act; back to what was before on the way out."""
+        if self.in_fit:
+            raise RuntimeError("a fit of this learner is already running: call fit() after it, not from a callback")
+        self.dispatch = Dispatcher([*self.callbacks, *callbacks])
+        self.fire = self.dispatch.table(training=True)
+        self.in_fit = True
+        try:
+            yield
+        finally:
+            self.in_fit = False
+            self.dispatch = Dispatcher([])
+            self.fire = self.dispatch.table(training=True)
+
+    # ---- fits with a schedule ------------------------------------------------------------------------------------
+
+    def fit_one_cycle(
+        self,
+        n_epochs: int,
+        lr: float,
+        *,
+        warmup: float = 0.25,
+        div: float = 25.0,
+        final_div: float = 1e5,
+        momentum: tuple[float, float] | None = (0.8, 0.7),
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        """Train with one cycle of the rate (Smith 2018): up from `lr / div` to `lr`, down to `lr / final_div`.
+
+        Args:
+            n_epochs: Number of epochs.
+            lr: The highest rate.
+            warmup: Share of the updates on the way up.
+            div: The first rate is `lr / div`.
+            final_div: The last rate is `lr / final_div`.
+            momentum: Highest and lowest momentum, cycled against the rate; None leaves it alone.
+            callbacks: Act in this fit only.
+        """
+        cycled = None if momentum is None else one_cycle_momentum(*momentum, warmup=warmup)
+        schedule = ParamSchedule(lr=OneCycle(warmup, div, final_div), momentum=cycled)
+        self.fit(n_epochs, lr, [*callbacks, schedule])
+
+    def fit_slanted(
+        self, n_epochs: int, lr: float, *, cut: float = 0.1, ratio: float = 32, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        """Train with slanted triangular rates (Howard & Ruder 2018, section 3.2).
+
+        Args:
+            n_epochs: Number of epochs.
+            lr: The highest rate, eta_max.
+            cut: Share of the updates on the way up, cut_frac.
+            ratio: How much smaller the lowest rate is than the highest.
+            callbacks: Act in this fit only.
+        """
+        self.fit(n_epochs, lr, [*callbacks, ParamSchedule(lr=SlantedTriangular(cut, ratio))])
+
+    def lr_find(self, start: float = 1e-7, end: float = 10.0, n_steps: int = 100) -> LRFinderResult:
+        """Try rates from `start` to `end` and report the loss at each; leaves no trace on the learner."""
+        from textxfer.training.lr_find import find_lr
+
+        return find_lr(self, start, end, n_steps)
+
+    # ---- evaluation ----------------------------------------------------------------------------------------------
+
+    def validate(self, loader: Loader | None = None) -> dict[str, float]:
+        """Compute loss and metrics over a loader (the validation loader); fires no fit events, writes no history."""
+        loader = loader or self.loaders.valid
+        if loader is None:
+            raise ValueError("this learner has no validation loader: pass one to validate()")
+        with self._evaluating():
+            run_pass(self, loader, training=False)
+            return dict(self.results)
+
+    def predict(self, loader: Loader) -> Tensor:
+        """Predict every batch of a loader; the rows come in the loader's order, on the CPU."""
+        collected: list[Tensor] = []
+        compute = self.compute
+
+        def keep(step: Step) -> None:
+            compute(step)
+            collected.append(step.pred.float().cpu())
+
+        with self._evaluating():
+            self.compute = keep
+            run_pass(self, loader, training=False)
+        return torch.cat(collected)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Run a pass on the side: whatever it sets is put back, also after an error."""
+        kept = (self.step, self.results, self.compute, self.model.training, self.savepoint, self.fire)
+        with ExitStack() as stack:
+            if not self.in_fit:
+                stack.enter_context(self._activated())
+            try:
+                yield
+            finally:
+                self.step.clear()
+                self.step, self.results, self.compute, training, self.savepoint, self.fire = kept
+                self.model.train(training)
+
+    # ---- what callbacks and users ask for ------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the fit after this batch; the pass is closed, the epoch's validation is left out."""
+        self.stopping = True
+
+    @property
+    def active_callbacks(self) -> list[Callback]:
+        """The callbacks of the current fit in their order or, outside of fits, the learner's own."""
+        return self.dispatch.callbacks if self.in_fit else self.callbacks
+
+    def callback(self, cls: type[AnyCallback]) -> AnyCallback:
+        """Return the callback of a class: the one that acts in the current fit, or one of the learner's own.
+
+        Raises:
+            KeyError: If there is none; the message lists those present.
+        """
+        for callback in self.active_callbacks:
+            if isinstance(callback, cls):
+                return callback
+        names = ", ".join(type(callback).__name__ for callback in self.active_callbacks) or "none"
+        raise KeyError(f"no {cls.__name__} among the callbacks; present: {names}")
+
+    def plan_updates(self, every: int) -> None:
+        """Plan one update per `every` batches, and one at the end of each epoch: what schedules count."""
+        self.progress = replace(self.progress, n_steps=sum(ceil(length / every) for length in self._lengths))
+
+    def freeze_to(self, index: int) -> None:
+        """Train the layer groups from `index` on and freeze those below; a negative index counts from the end."""
+        n_groups = len(self.groups)
+        if not -n_groups <= index <= n_groups:
+            raise ValueError(f"freeze_to({index}): this model has {n_groups} layer groups")
+        self.set_trainable(range(index % n_groups if index < n_groups else n_groups, n_groups))
+
+    def freeze(self) -> None:
+        """Train the last layer group only."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Train all layer groups."""
+        self.freeze_to(0)
+
+    def set_trainable(self, indices: Collection[int]) -> None:
+        """Train exactly the layer groups of the given indices (0-based, from the input)."""
+        chosen = tuple(sorted(set(indices)))
+        if chosen and not (chosen[0] >= 0 and chosen[-1] < len(self.groups)):
+            raise ValueError(f"layer groups {chosen} asked for; this model has 0 to {len(self.groups) - 1}")
+        if chosen != self.trainable:
+            apply_trainable(self.groups, chosen)
+            self.trainable = chosen
+            with ExitStack() as stack:
+                if not self.in_fit:
+                    stack.enter_context(self._activated())
+                self.fire(Callback.on_freeze, self)
+
+    def show_loop(self, callbacks: Sequence[Callback] = ()) -> None:
+        """Print the loop, with the callbacks of the current or next fit at the lines where they act."""
+        print((self.dispatch if self.in_fit else Dispatcher([*self.callbacks, *callbacks])).describe())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the full training state below a folder and return the new sub-folder.
+
+        May be called outside of fits and, from callbacks, in `after_batch` of training and in `after_epoch`.
+        """
+        return checkpoint.save(self, Path(folder))
+
+    def resume(self, folder: str | Path) -> None:
+        """Take back the state that `save` wrote; the next call of the interrupted `fit...` goes on where it was."""
+        checkpoint.resume(self, Path(folder))

@@ -1,0 +1,156 @@
+"""The training loop: an epoch, a pass, a batch. Read from top to bottom; `Learner.show_loop` prints its outline.
+
+Everything that must happen in every training run stands here; everything optional is a callback.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from textxfer.batch import Batch, Loader, batches_from, epoch_length
+from textxfer.training.callback import Callback, Step
+from textxfer.training.dispatch import annotate, shapes
+
+if TYPE_CHECKING:
+    from textxfer.training.learner import Learner
+
+
+def run_epoch(learn: Learner, epoch: int, start: int | None = None) -> None:
+    """Train for one epoch and validate.
+
+    Args:
+        learn: The learner.
+        epoch: Number of the epoch in this fit, from 0.
+        start: The batch to continue with in an epoch that was interrupted; its beginning is not repeated.
+    """
+    n_batches = epoch_length(learn.loaders.train, learn.epochs_done + epoch)
+    learn.progress = replace(learn.progress, epoch=epoch, batch=start or 0, n_batches=n_batches)
+    began = time.perf_counter()
+    if start is None:
+        learn.fire(Callback.before_epoch, learn)
+    run_pass(learn, learn.loaders.train, training=True, start=start)
+    row: dict[str, Any] = {"fit": learn.progress.fit, "epoch": epoch, "train_loss": learn.results["loss"]}
+    if learn.loaders.valid is not None and not learn.stopping:
+        run_pass(learn, learn.loaders.valid, training=False)
+        row |= {"valid_loss" if name == "loss" else name: value for name, value in learn.results.items()}
+    learn.history.add_epoch(row | {"seconds": time.perf_counter() - began})
+    learn.savepoint = (epoch + 1, 0)
+    learn.fire(Callback.after_epoch, learn)
+    learn.savepoint = None
+
+
+def run_pass(learn: Learner, loader: Loader, *, training: bool, start: int | None = None) -> None:
+    """Run all batches of a loader, with gradients and updates when training."""
+    learn.model.train(training)
+    learn.fire = learn.dispatch.table(training)
+    metrics = learn.pass_metrics[training]
+    if start is None:
+        metrics.reset()
+        learn.fire(Callback.before_train if training else Callback.before_valid, learn)
+    with torch.set_grad_enabled(training):
+        for index, batch in enumerate(batches_from(loader, start or 0), start or 0):
+            if learn.stopping:
+                break
+            run_batch(learn, index, batch, training)
+    learn.results = metrics.compute()
+    learn.fire(Callback.after_train if training else Callback.after_valid, learn)
+    learn.fire = learn.dispatch.table(training=True)
+
+
+def run_batch(learn: Learner, index: int, batch: Batch, training: bool) -> None:
+    """Run one batch: the same way for training, validation and prediction."""
+    placed = batch_to(batch, learn.device)
+    step = learn.step = Step(index, training, placed, learn.optimizer.step if training else None)
+    if training:
+        learn.progress = replace(learn.progress, batch=index)
+    learn.fire(Callback.before_batch, learn)
+    learn.compute(step)
+    if training:
+        learn.fire(Callback.after_backward, learn)
+        if step.update is not None:
+            _update(learn, step)
+    _record(learn, step)
+    learn.savepoint = (learn.progress.epoch, index + 1) if training else None
+    learn.fire(Callback.after_batch, learn)
+    learn.savepoint = None
+
+
+def compute(learn: Learner, step: Step) -> None:
+    """Forward pass, loss and backward pass of a step: what `learn.compute` is unless a callback replaces it."""
+    with learn.fire.around(learn):
+        try:
+            step.out = learn.forward(*step.inputs)
+            step.pred = prediction(step.out)
+        except BaseException as error:
+            annotate(error, "the forward pass", learn, shapes(step))
+            raise
+        learn.fire(Callback.after_forward, learn)
+        if step.target is not None:
+            step.loss = step.objective = _loss(learn, step, step.target)
+            learn.fire(Callback.after_loss, learn)
+    if step.training:
+        learn.fire(Callback.before_backward, learn)
+        try:
+            step.objective.backward()
+        except BaseException as error:
+            annotate(error, "the backward pass", learn, shapes(step))
+            raise
+
+
+def _loss(learn: Learner, step: Step, target: Tensor) -> Tensor:
+    try:
+        return learn.loss_fn(step.pred, target)
+    except BaseException as error:
+        annotate(error, "the loss", learn, shapes(step))
+        raise
+
+
+def _update(learn: Learner, step: Step) -> None:
+    learn.fire(Callback.before_update, learn)
+    held = step.update is None  # a guard may refuse the update at the last moment; its gradients are dropped
+    if step.update is not None:
+        step.update()
+    learn.optimizer.zero_grad(set_to_none=True)
+    learn.progress = replace(learn.progress, step=learn.progress.step + 1)
+    if not held:
+        learn.fire(Callback.after_update, learn)
+
+
+def _record(learn: Learner, step: Step) -> None:
+    """Add the batch to the metrics of the pass and, when training, to the history; no device sync."""
+    if step.target is None:
+        return
+    loss = step.loss.detach()
+    with torch.no_grad():
+        learn.pass_metrics[step.training].update(step.pred.detach(), step.target, step.n, loss)
+    if step.training:
+        at, group = learn.progress, learn.optimizer.param_groups[0]
+        momentum = group["betas"][0] if "betas" in group else group["momentum"]
+        learn.history.add_step(at.fit, at.epoch, at.batch, at.step, loss, step.n, _rates(learn), momentum)
+
+
+def _rates(learn: Learner) -> dict[str, float]:
+    """Return the current rate of each layer group that trains."""
+    trained = {learn.groups[index].name for index in learn.trainable}
+    return {group["layer"]: group["lr"] for group in learn.optimizer.param_groups if group["layer"] in trained}
+
+
+def batch_to(batch: Batch, device: torch.device) -> Batch:
+    """Move the tensors of a batch to a device."""
+    inputs = tuple(item.to(device) if isinstance(item, Tensor) else item for item in batch.inputs)
+    return Batch(inputs, None if batch.target is None else batch.target.to(device), batch.n)
+
+
+def prediction(out: Any) -> Tensor:
+    """Return the part of a model's output that the loss looks at: the output itself or its field `logits`."""
+    logits = out if isinstance(out, Tensor) else getattr(out, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"the model returned {type(out).__name__}; it must return a tensor or a record with a tensor field 'logits'"
+        )
+    return logits

@@ -1,0 +1,225 @@
+"""The full training state of a Learner, in memory: captured and restored without loss.
+
+Entries are keyed by *name*, so layer groups may be cut differently and older states still load. `checkpoint.py` puts
+a state on disk; the LR finder keeps one in memory to leave no trace.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textxfer.training.callback import Callback
+from textxfer.training.groups import apply_trainable
+
+if TYPE_CHECKING:
+    from textxfer.training.learner import Learner
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A training state cannot be written, read, or does not fit the learner."""
+
+
+@dataclass
+class TrainingState:
+    """All that a run needs to go on: tensors under `part/name` keys and JSON values.
+
+    The tensors are those of the learner itself, not copies, until `clone` is called.
+    """
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors whose key starts with `name/`, without that prefix."""
+        prefix = f"{name}/"
+        return {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
+
+    def clone(self) -> TrainingState:
+        """Return a deep copy that later training does not change."""
+        tensors = {key: value.detach().clone() for key, value in self.tensors.items()}
+        return TrainingState(tensors, json.loads(json.dumps(self.values)))
+
+
+def capture(learn: Learner) -> TrainingState:
+    """Collect the training state of a learner."""
+    tensors = {f"model/{name}": tensor for name, tensor in learn.model.state_dict().items()}
+    for name, param in learn.model.named_parameters():
+        slots = learn.optimizer.state.get(param, {})
+        tensors |= {f"opt/{name}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+        if param.grad is not None and learn.in_fit:
+            tensors[f"grad/{name}"] = param.grad
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "versions": {"torch": str(torch.__version__), "numpy": np.__version__},
+        "fits_done": learn.fits_done,
+        "fits_begun": learn.fits_begun,
+        "epochs_done": learn.epochs_done,
+        "trainable": list(learn.trainable),
+        "groups": {group["name"]: _hypers(group) for group in learn.optimizer.param_groups},
+        "history": learn.history.state_dict(),
+        "fit": _capture_fit(learn) if learn.in_fit else None,
+    }
+    callbacks = learn.active_callbacks if learn.in_fit else learn.callbacks
+    values["callbacks"] = {}
+    for key, callback in _keyed(callbacks).items():
+        values["callbacks"][key] = _split(callback.state_dict(), f"callback/{key}", tensors)
+    values["metrics"] = _split(learn.pass_metrics[True].state_dict(), "metrics", tensors)
+    values["random"] = _capture_random(tensors)
+    return TrainingState(tensors, values)
+
+
+def _capture_fit(learn: Learner) -> dict[str, Any]:
+    if learn.savepoint is None:
+        raise CheckpointError("save() works in after_batch of training, in after_epoch and between fits, not here")
+    epoch, batch = learn.savepoint
+    return asdict(learn.progress) | {"epoch": epoch, "batch": batch, "stopping": learn.stopping}
+
+
+def restore(learn: Learner, state: TrainingState) -> None:
+    """Put weights, optimizer, rates, frozen groups, history and generators of a learner back to a state."""
+    _restore_model(learn, state)
+    _restore_optimizer(learn, state)
+    _restore_groups(learn, state)
+    learn.history.load_state_dict(state.values["history"])
+    for name in ("fits_done", "fits_begun", "epochs_done"):
+        setattr(learn, name, state.values[name])
+    _restore_callbacks(learn.callbacks, state)
+    _restore_random(state)
+
+
+def _restore_model(learn: Learner, state: TrainingState) -> None:
+    saved, own = state.part("model"), learn.model.state_dict()
+    missing, extra = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
+    shapes = [name for name in own.keys() & saved.keys() if own[name].shape != saved[name].shape]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"the state is of another model: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}, "
+            f"of another shape {sorted(shapes) or 'nothing'}"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(saved[name])
+
+
+def resume_fit(learn: Learner, state: TrainingState) -> int | None:
+    """Continue an interrupted fit, just after its `before_fit`: return the next batch, None for a whole epoch."""
+    fit = dict(state.values["fit"])
+    if fit["n_epochs"] != learn.progress.n_epochs:
+        raise CheckpointError(
+            f"the interrupted fit had {fit['n_epochs']} epochs, this one has {learn.progress.n_epochs}: "
+            "call the same fit again"
+        )
+    if fit["n_steps"] != learn.progress.n_steps:
+        raise CheckpointError(
+            f"the interrupted fit planned {fit['n_steps']} updates, this one plans {learn.progress.n_steps}: "
+            "the training data, the batch size or Accumulate differ"
+        )
+    learn.stopping = fit.pop("stopping")
+    start = fit["batch"] or None
+    learn.progress = replace(learn.progress, **fit)
+    _restore_groups(learn, state)
+    params = dict(learn.model.named_parameters())
+    for name, grad in state.part("grad").items():
+        params[name].grad = grad.detach().clone().to(params[name].device)
+    learn.pass_metrics[True].load_state_dict(state.values["metrics"] | state.part("metrics"))
+    keyed = _keyed(learn.active_callbacks)
+    lost = [key for key, values in _callback_states(state).items() if values and key not in keyed]
+    if lost:
+        raise CheckpointError(f"the interrupted fit had callbacks that this one lacks: {', '.join(lost)}")
+    _restore_callbacks(learn.active_callbacks, state)
+    _restore_random(state)
+    return start
+
+
+def _restore_optimizer(learn: Learner, state: TrainingState) -> None:
+    params = dict(learn.model.named_parameters())
+    fused = bool(learn.optimizer.defaults.get("fused"))
+    learn.optimizer.state.clear()
+    for key, value in state.part("opt").items():
+        name, slot = key.rsplit("/", 1)
+        # torch keeps the scalar `step` on the CPU unless the optimizer is fused
+        device = params[name].device if value.ndim or fused else torch.device("cpu")
+        learn.optimizer.state[params[name]][slot] = value.detach().clone().to(device)
+
+
+def _restore_groups(learn: Learner, state: TrainingState) -> None:
+    saved = state.values["groups"]
+    for group in learn.optimizer.param_groups:
+        for key, value in saved.get(group["name"], {}).items():
+            group[key] = tuple(value) if isinstance(value, list) else value
+    learn.trainable = tuple(state.values["trainable"])
+    apply_trainable(learn.groups, learn.trainable)
+
+
+def _keyed(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Name callbacks by class, and by their number among those of one class."""
+    keyed: dict[str, Callback] = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        same = sum(key.split("#")[0] == name for key in keyed)
+        keyed[f"{name}#{same}" if same else name] = callback
+    return keyed
+
+
+def _callback_states(state: TrainingState) -> dict[str, dict[str, Any]]:
+    return {key: values | state.part(f"callback/{key}") for key, values in state.values["callbacks"].items()}
+
+
+def _restore_callbacks(callbacks: Sequence[Callback], state: TrainingState) -> None:
+    saved = _callback_states(state)
+    for key, callback in _keyed(callbacks).items():
+        if key in saved:
+            callback.load_state_dict(saved[key])
+
+
+def _split(values: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Move the tensors of a flat dict into `tensors` under `prefix/`; return the rest."""
+    tensors.update({f"{prefix}/{key}": value for key, value in values.items() if isinstance(value, Tensor)})
+    return {key: value for key, value in values.items() if not isinstance(value, Tensor)}
+
+
+def _hypers(group: dict[str, Any]) -> dict[str, Any]:
+    names = ("lr", "base_lr", "weight_decay", "betas", "momentum")
+    return {name: group[name] for name in names if name in group}
+
+
+# ---- random generators -------------------------------------------------------------------------------------------
+
+
+def set_seed(seed: int) -> None:
+    """Seed the generators of Python, NumPy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  users' code may draw from the global generator
+    torch.manual_seed(seed)
+
+
+def _capture_random(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    tensors["random/torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors |= {f"random/cuda{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    version, words, gauss = random.getstate()
+    return {"numpy": [kind, np.asarray(keys).tolist(), *rest], "python": [version, list(words), gauss]}
+
+
+def _restore_random(state: TrainingState) -> None:
+    saved = state.part("random")
+    torch.set_rng_state(saved["torch"].cpu())
+    if torch.cuda.is_available():
+        states = [saved[f"cuda{index}"].cpu() for index in range(torch.cuda.device_count()) if f"cuda{index}" in saved]
+        for index, generator in enumerate(states):
+            torch.cuda.set_rng_state(generator, index)
+    kind, keys, position, has_gauss, gauss = state.values["random"]["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))  # noqa: NPY002
+    version, words, next_gauss = state.values["random"]["python"]
+    random.setstate((version, tuple(words), next_gauss))
