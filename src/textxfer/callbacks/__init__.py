@@ -1,1 +1,46 @@
-"""To be filled."""
+"""One idea of training per callback; each works with all the others.
+
+| callback | what it does |
+| --- | --- |
+| `CarryHidden` | a language model reads on where the last batch ended |
+| `ActivationReg`, `TemporalReg` | penalties on activations: AR and TAR |
+| `DiscriminativeLR` | lower rates for lower layer groups |
+| `GradualUnfreeze` | layer groups start to train one after the other; also chain-thaw, last only |
+| `ClipGrad`, `Accumulate` | clipped gradients; large batches in parts |
+| `MixedPrecision` | bfloat16 or float16 |
+| `WeightAverage` | averaged weights: exponential, or NT-ASGD |
+| `EarlyStop`, `StopOnNonFinite` | end a fit that gets no better, or breaks |
+| `SaveBest`, `SaveEvery` | the best weights; full training states to resume from |
+| `Report`, `CSVLog` | progress and table; a log for other programs |
+"""
+
+from textxfer.callbacks.average import WeightAverage
+from textxfer.callbacks.csv_log import CSVLog
+from textxfer.callbacks.discriminative import DiscriminativeLR
+from textxfer.callbacks.gradients import Accumulate, ClipGrad
+from textxfer.callbacks.nonfinite import StopOnNonFinite
+from textxfer.callbacks.precision import MixedPrecision
+from textxfer.callbacks.recurrent import CarryHidden
+from textxfer.callbacks.regularize import ActivationReg, TemporalReg
+from textxfer.callbacks.report import Report
+from textxfer.callbacks.save import SaveBest, SaveEvery
+from textxfer.callbacks.stop import EarlyStop
+from textxfer.callbacks.unfreeze import GradualUnfreeze
+
+__all__ = [
+    "Accumulate",
+    "ActivationReg",
+    "CSVLog",
+    "CarryHidden",
+    "ClipGrad",
+    "DiscriminativeLR",
+    "EarlyStop",
+    "GradualUnfreeze",
+    "MixedPrecision",
+    "Report",
+    "SaveBest",
+    "SaveEvery",
+    "StopOnNonFinite",
+    "TemporalReg",
+    "WeightAverage",
+]

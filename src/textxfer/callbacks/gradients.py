@@ -89,7 +89,7 @@ class Accumulate(Callback):
         share = self._unit / max(self._total, 1)
         grads = [p.grad for group in learn.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if share != 1 and grads:
-            torch._foreach_mul_(grads, share)
+            torch._foreach_mul_(grads, share)  # pyright: ignore[reportPrivateImportUsage]
         self._unit = self._total = 0
 
     def after_train(self, learn: Learner) -> None:

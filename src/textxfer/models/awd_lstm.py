@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -91,7 +92,7 @@ class AWDLSTMConfig:
     def sizes(self) -> list[tuple[int, int]]:
         """Input and output size of each LSTM layer."""
         widths = [self.embed, *[self.hidden] * (self.layers - 1), self.embed]
-        return list(zip(widths[:-1], widths[1:]))
+        return list(pairwise(widths))
 
     def scaled(self, factor: float) -> AWDLSTMConfig:
         """Return the same config with all dropouts multiplied by `factor` (>= 0), at most 0.95."""
@@ -221,9 +222,10 @@ class AWDLSTM(nn.Module):
         return EncoderOutput(raw, dropped, hidden)
 
     def _checked(self, state: Sequence[LayerState], batch: int) -> Sequence[LayerState]:
-        if len(state) != self.config.layers or state[0][0].shape[0] != batch:
+        layers, rows = len(state), state[0][0].shape[0] if state else 0
+        if (layers, rows) != (self.config.layers, batch):
             raise ValueError(
-                f"the state is of {len(state)} layers and {state[0][0].shape[0] if state else 0} rows, but the encoder has "
-                f"{self.config.layers} layers and the batch {batch} rows: start a new stream with state=None"
+                f"the state is of {layers} layers and {rows} rows, but the encoder has {self.config.layers} layers "
+                f"and the batch {batch} rows: start a new stream with state=None"
             )
         return state

@@ -170,7 +170,8 @@ class TextClassifier(nn.Module):
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
         """Return the groups of Howard & Ruder's scripts: embedding, each LSTM layer, head."""
         lstms = [(f"lstm{i}", list(lstm.parameters())) for i, lstm in enumerate(self.encoder.lstms, 1)]
-        return [("embedding", [self.encoder.embedding.weight]), *lstms, ("head", list(self.head.parameters()))]
+        embedding, head = list(self.encoder.embedding.parameters()), list(self.head.parameters())
+        return [("embedding", embedding), *lstms, ("head", head)]
 
     def _encode(self, ids: Tensor, lengths: Tensor) -> PooledStates:
         lengths, order = _checked(lengths.cpu(), ids).sort(descending=True, stable=True)

@@ -12,11 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textxfer.kernels import LayerState
+from textxfer.kernels import LayerState, cross_entropy
 from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig, State
-
-IGNORE = -100
-"""The target that does not count."""
 
 
 class LMOutput(NamedTuple):
@@ -82,7 +79,7 @@ class LanguageModel(nn.Module):
         """Return the groups of Howard & Ruder's scripts: each LSTM layer, then decoder and embedding together."""
         groups = [(f"lstm{i}", list(lstm.parameters())) for i, lstm in enumerate(self.encoder.lstms, 1)]
         decoder = [p for p in (self.decoder_weight, self.decoder_bias) if p is not None]
-        return [*groups, ("decoder", [self.encoder.embedding.weight, *decoder])]
+        return [*groups, ("decoder", [*self.encoder.embedding.parameters(), *decoder])]
 
 
 def token_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -92,5 +89,4 @@ def token_loss(logits: Tensor, target: Tensor) -> Tensor:
         logits: (T, B, V), any float dtype.
         target: Ids of the right words, (T, B); -100 where there is none.
     """
-    total = F.cross_entropy(logits.flatten(0, -2).float(), target.flatten(), ignore_index=IGNORE, reduction="sum")
-    return total / (target != IGNORE).sum().clamp(min=1)
+    return cross_entropy(logits.flatten(0, -2), target.flatten())

@@ -77,12 +77,12 @@ def remap_vocab(
 
 
 def _index(tokens: Sequence[str], which: str) -> dict[str, int]:
+    if not tokens:
+        raise ValueError(f"the {which} vocabulary is empty")
     index = {token: i for i, token in enumerate(tokens)}
-    if not tokens or len(index) != len(tokens):
+    if len(index) != len(tokens):
         twice = sorted({token for i, token in enumerate(tokens) if index[token] != i})
-        raise ValueError(
-            f"the {which} vocabulary is empty" if not tokens else f"{which} tokens occur twice: {twice[:5]}"
-        )
+        raise ValueError(f"tokens that occur twice in the {which} vocabulary: {', '.join(map(repr, twice[:5]))}")
     return index
 
 
@@ -116,7 +116,8 @@ def transfer_language_model(
         The new model, on the CPU and in training mode, and how much of its vocabulary matched.
 
     Raises:
-        ValueError: Parameters are missing, left over or of another shape (all are listed), or a vocabulary does not fit.
+        ValueError: Parameters are missing, left over or of another shape (all are listed), or a vocabulary does not
+            fit the weights.
     """
     if isinstance(source, LanguageModel):
         config, state = config or source.config, source.state_dict()
@@ -124,13 +125,10 @@ def transfer_language_model(
         raise ValueError("a state dict does not tell the sizes and dropouts: pass config")
     else:
         state = dict(source)
-    if missing := [name for name in _PER_WORD[:1] if name not in state]:
-        raise ValueError(f"the source has no {missing[0]}; it has {', '.join(sorted(state))}")
-    _, report = remap_vocab(state[_PER_WORD[0]], source_tokens, target_tokens, counts)
-    state |= {name: remap_vocab(state[name], source_tokens, target_tokens)[0] for name in _PER_WORD if name in state}
     model = LanguageModel(replace(config, vocab=len(target_tokens)))
-    load_by_name(model, state, "language model")
-    return model, report
+    remapped = {n: remap_vocab(state[n], source_tokens, target_tokens, counts) for n in _PER_WORD if n in state}
+    load_by_name(model, {**state, **{name: rows for name, (rows, _) in remapped.items()}}, "language model")
+    return model, remapped[_PER_WORD[0]][1]
 
 
 def load_encoder(classifier: TextClassifier, encoder: AWDLSTM) -> None:

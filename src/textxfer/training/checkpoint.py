@@ -43,12 +43,13 @@ def load(folder: Path) -> TrainingState:
     """
     pointer = folder / _LATEST
     place = folder / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else folder
+    for name in (_MODEL, _STATE, _VALUES):
+        if not (place / name).is_file():
+            raise CheckpointError(f"no training state in {place}: {name} is missing")
     try:
         values = json.loads((place / _VALUES).read_text(encoding="utf-8"))
         tensors = {f"model/{name}": value for name, value in load_file(place / _MODEL).items()}
         tensors |= load_file(place / _STATE)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no training state in {place}: {Path(str(error.filename)).name} is missing") from error
     except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"the training state in {place} is damaged ({error}); resume from an older one"

@@ -34,7 +34,7 @@ class Table:
             try:
                 handler(learn)
             except BaseException as error:
-                annotate(error, _where(handler), learn)
+                annotate(error, _where(handler, event), learn, in_batch=event.__name__ in _BATCH_EVENTS)
                 raise
 
     @contextmanager
@@ -49,7 +49,7 @@ class Table:
                 try:
                     stack.enter_context(handler(learn))
                 except BaseException as error:
-                    annotate(error, _where(handler), learn)
+                    annotate(error, _where(handler, Callback.around_forward), learn)
                     raise
             yield
 
@@ -84,7 +84,7 @@ class Dispatcher:
         try:
             getattr(callback, event.__name__)(learn)
         except BaseException as error:
-            annotate(error, f"{callback!r}.{event.__name__}", learn)
+            annotate(error, f"{callback!r}.{event.__name__}", learn, in_batch=False)
             raise
 
     def describe(self) -> str:
@@ -139,16 +139,19 @@ on_freeze (whenever the frozen groups change)
 
 
 _PREFIX = "raised in "
+_BATCH_EVENTS = EVENTS[EVENTS.index("before_batch") : EVENTS.index("after_batch") + 1]
 
 
-def annotate(error: BaseException, where: str, learn: Learner, detail: str = "") -> None:
+def annotate(error: BaseException, where: str, learn: Learner, detail: str = "", in_batch: bool = True) -> None:
     """Add one note to an error: where it was raised and what was going on; the error itself stays as it is."""
     if any(note.startswith(_PREFIX) for note in getattr(error, "__notes__", ())):
         return
     at, step = learn.progress, learn.step
-    phase = f"epoch {at.epoch}, batch {step.index}" + (f" of {at.n_batches}" if step.training else "")
-    kind = "training" if step.training else "validation"
-    error.add_note(f"{_PREFIX}{where}, {phase} ({kind}){detail}")
+    phase = f", epoch {at.epoch}" if at.n_epochs else ""
+    if in_batch:
+        total, kind = (f" of {at.n_batches}", "training") if step.training else ("", "validation")
+        phase += f", batch {step.index}{total} ({kind})"
+    error.add_note(f"{_PREFIX}{where}{phase}{detail}")
 
 
 def shapes(step: Step) -> str:
@@ -162,6 +165,5 @@ def shapes(step: Step) -> str:
     return f"; inputs: {', '.join(parts)}"
 
 
-def _where(handler: Callable[..., Any]) -> str:
-    callback = getattr(handler, "__self__", None)
-    return f"{callback!r}.{getattr(handler, '__name__', 'handler')}"
+def _where(handler: Callable[..., Any], event: Event) -> str:
+    return f"{getattr(handler, '__self__', None)!r}.{event.__name__}"

@@ -92,10 +92,11 @@ class History:
         if isinstance(loss, Tensor):
             self._postpone(self.n_steps, loss)
             loss = math.nan
-        for name, value in zip(_COLUMNS, (fit, epoch, batch, step, loss, n, momentum)):
+        row: dict[str, Any] = {"fit": fit, "epoch": epoch, "batch": batch, "step": step, "n": n}
+        for name, value in (row | {"loss": loss, "momentum": momentum}).items():
             columns[name].append(value)
         n_before = self.n_steps - 1
-        for group in lrs.keys() | columns["lrs"].keys():
+        for group in dict.fromkeys([*columns["lrs"], *lrs]):
             rates = columns["lrs"].setdefault(group, [math.nan] * n_before)
             rates.append(float(lrs.get(group, math.nan)))
 

@@ -27,7 +27,7 @@ def column_names(rows: Sequence[Row]) -> list[str]:
 
 
 def format_value(name: str, value: Any) -> str:
-    """Write a value of an epoch as people read it: 4.1237, 91.20 %, 1:02:05 for `seconds`.
+    """Write a value of an epoch as people read it: 4.1237, 91.20 %, 12.3 or 1:02:05 for `seconds`.
 
     Args:
         name: Column of the value. `accuracy` and `error_rate` become percentages, `seconds` a duration.
@@ -70,15 +70,12 @@ def plot_losses(history: History, ax: Axes | None = None) -> Axes:
     ax = new_axes() if ax is None else ax
     losses = history.steps["loss"]
     batches = range(1, len(losses) + 1)
-    ax.plot(batches, losses, color=BLUE, alpha=0.25, linewidth=0.8, label="training, each batch")
+    ax.plot(batches, losses, color=BLUE, alpha=0.35, linewidth=0.8, label="training, each batch")
     ax.plot(batches, moving_average(losses), color=BLUE, linewidth=1.8, label="training, smoothed")
-    ends = epoch_ends(history)
-    if valid := [
-        (ends[key], row["valid_loss"]) for row in history if (key := _key(row)) in ends and "valid_loss" in row
-    ]:
+    if valid := _valid_losses(history):
         ax.plot(*zip(*valid), color=ORANGE, marker="o", markersize=5, linewidth=1.5, label="validation")
     mark_fits(history, ax)
-    ax.set(xlabel="training batch, over all fits", ylabel="loss per target (nats)")
+    ax.set(xlabel="training batch, over all fits", ylabel="loss per target")
     legend(ax)
     return ax
 
@@ -111,13 +108,15 @@ def moving_average(values: Sequence[float]) -> list[float]:
     return averages
 
 
-def _key(row: Row) -> tuple[int, int]:
-    return row["fit"], row["epoch"]
+def _valid_losses(history: History) -> list[tuple[int, float]]:
+    ends = epoch_ends(history)
+    points = [(ends.get((row["fit"], row["epoch"])), row.get("valid_loss")) for row in history]
+    return [(batch, loss) for batch, loss in points if batch is not None and loss is not None]
 
 
 def _duration(seconds: float) -> str:
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

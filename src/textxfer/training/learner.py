@@ -113,8 +113,8 @@ class Learner:
         """
         with self._activated(callbacks), ExitStack() as started:
             try:
-                start = self._begin(n_epochs, lr, started)
-                for epoch in range(self.progress.epoch, n_epochs):
+                first, start = self._begin(n_epochs, lr, started)
+                for epoch in range(first, n_epochs):
                     if self.stopping:
                         break
                     run_epoch(self, epoch, start)
@@ -125,8 +125,8 @@ class Learner:
         self.fits_done += 1
         self.epochs_done += n_epochs
 
-    def _begin(self, n_epochs: int, lr: float, started: ExitStack) -> int | None:
-        """Set up a fit and tell the callbacks; return the batch to go on with in an interrupted epoch."""
+    def _begin(self, n_epochs: int, lr: float, started: ExitStack) -> tuple[int, int | None]:
+        """Set up a fit and tell the callbacks; return where to begin: epoch, and batch of an interrupted epoch."""
         if n_epochs < 1:
             raise ValueError(f"n_epochs must be at least 1, not {n_epochs}")
         self._lengths = [epoch_length(self.loaders.train, self.epochs_done + epoch) for epoch in range(n_epochs)]
@@ -142,9 +142,9 @@ class Learner:
             started.callback(self.dispatch.call, callback, Callback.after_fit, self)
             self.dispatch.call(callback, Callback.before_fit, self)
         state, self.resumed = self.resumed, None
-        start = None if state is None else resume_fit(self, state)
+        first, start = (0, None) if state is None else resume_fit(self, state)
         self.fits_begun = self.progress.fit + 1
-        return start
+        return first, start
 
     def _end(self) -> None:
         """Leave nothing of the last batch behind, however the fit ended."""

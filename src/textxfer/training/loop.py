@@ -29,7 +29,7 @@ def run_epoch(learn: Learner, epoch: int, start: int | None = None) -> None:
         start: The batch to continue with in an epoch that was interrupted; its beginning is not repeated.
     """
     n_batches = epoch_length(learn.loaders.train, learn.epochs_done + epoch)
-    learn.progress = replace(learn.progress, epoch=epoch, batch=start or 0, n_batches=n_batches)
+    learn.progress = replace(learn.progress, epoch=epoch, batch=max((start or 0) - 1, 0), n_batches=n_batches)
     began = time.perf_counter()
     if start is None:
         learn.fire(Callback.before_epoch, learn)

@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from textxfer.training.metric import Better, Metric, MetricGroup, SumMetric, sum_dtype
+from textxfer.training.metric import Better, Metric, SumMetric, sum_dtype
+from textxfer.training.metric_group import MetricGroup
 
 __all__ = [
     "F1",

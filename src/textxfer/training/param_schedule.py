@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from textxfer.training.callback import Callback, Order
@@ -39,9 +40,9 @@ class ParamSchedule(Callback):
     def before_fit(self, learn: Learner) -> None:
         """Remember what is about to change; refuse a second schedule of the same parameter."""
         self._momentum_before = []
-        other = learn.callback(ParamSchedule)
-        for name in ("lr", "momentum"):
-            if other is not self and getattr(self, name) and getattr(other, name):
+        others = [cb for cb in learn.active_callbacks if isinstance(cb, ParamSchedule) and cb is not self]
+        for other, name in product(others, ("lr", "momentum")):
+            if getattr(self, name) is not None and getattr(other, name) is not None:
                 raise ValueError(f"{self!r} and {other!r} both set {name}: keep one of them")
         if self.momentum is not None:
             self._momentum_before = [_get_momentum(group) for group in learn.optimizer.param_groups]

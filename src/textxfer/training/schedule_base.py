@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Schedule(ABC):
 
         ax = new_axes() if ax is None else ax
         ax.plot(range(n_steps), [self.at(step, n_steps) for step in range(n_steps)], label=type(self).__name__)
-        ax.set(xlabel="update", ylabel="multiple of the base learning rate")
+        ax.set(xlabel="update", ylabel="multiple of the base rate, or momentum")
         return ax
 
 
@@ -64,9 +64,11 @@ def schedule_from_dict(data: Mapping[str, Any]) -> Schedule:
     if cls is None:
         raise ValueError(f"unknown kind of schedule {kind!r}; there are {', '.join(sorted(Schedule.kinds))}")
     values = {name: value for name, value in data.items() if name != "kind"}
-    known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]
-    if unknown := values.keys() - known:
+    known = {f.name: f.default is MISSING for f in fields(cls)}  # pyright: ignore[reportArgumentType]
+    if unknown := values.keys() - known.keys():
         raise ValueError(f"{kind} has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
+    if lacking := [name for name, needed in known.items() if needed and name not in values]:
+        raise ValueError(f"{kind} lacks {', '.join(lacking)}")
     return cls.from_fields(values)
 
 

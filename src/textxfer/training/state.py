@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textxfer.training.callback import Callback
+from textxfer.training.callback import Callback, Progress
 from textxfer.training.groups import apply_trainable
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def _capture_fit(learn: Learner) -> dict[str, Any]:
     if learn.savepoint is None:
         raise CheckpointError("save() works in after_batch of training, in after_epoch and between fits, not here")
     epoch, batch = learn.savepoint
-    return asdict(learn.progress) | {"epoch": epoch, "batch": batch, "stopping": learn.stopping}
+    following = {"next_epoch": epoch, "next_batch": batch, "stopping": learn.stopping}
+    return {"progress": asdict(learn.progress)} | following
 
 
 def restore(learn: Learner, state: TrainingState) -> None:
@@ -111,22 +112,26 @@ def _restore_model(learn: Learner, state: TrainingState) -> None:
             tensor.copy_(saved[name])
 
 
-def resume_fit(learn: Learner, state: TrainingState) -> int | None:
-    """Continue an interrupted fit, just after its `before_fit`: return the next batch, None for a whole epoch."""
-    fit = dict(state.values["fit"])
-    if fit["n_epochs"] != learn.progress.n_epochs:
+def resume_fit(learn: Learner, state: TrainingState) -> tuple[int, int | None]:
+    """Continue an interrupted fit, just after its `before_fit`.
+
+    Returns:
+        The epoch to go on with, and the batch to go on with in it; None for a whole epoch.
+    """
+    fit = state.values["fit"]
+    saved = Progress(**fit["progress"])
+    if saved.n_epochs != learn.progress.n_epochs:
         raise CheckpointError(
-            f"the interrupted fit had {fit['n_epochs']} epochs, this one has {learn.progress.n_epochs}: "
+            f"the interrupted fit had {saved.n_epochs} epochs, this one has {learn.progress.n_epochs}: "
             "call the same fit again"
         )
-    if fit["n_steps"] != learn.progress.n_steps:
+    if saved.n_steps != learn.progress.n_steps:
         raise CheckpointError(
-            f"the interrupted fit planned {fit['n_steps']} updates, this one plans {learn.progress.n_steps}: "
+            f"the interrupted fit planned {saved.n_steps} updates, this one plans {learn.progress.n_steps}: "
             "the training data, the batch size or Accumulate differ"
         )
-    learn.stopping = fit.pop("stopping")
-    start = fit["batch"] or None
-    learn.progress = replace(learn.progress, **fit)
+    learn.stopping = fit["stopping"]
+    learn.progress = saved
     _restore_groups(learn, state)
     params = dict(learn.model.named_parameters())
     for name, grad in state.part("grad").items():
@@ -138,7 +143,7 @@ def resume_fit(learn: Learner, state: TrainingState) -> int | None:
         raise CheckpointError(f"the interrupted fit had callbacks that this one lacks: {', '.join(lost)}")
     _restore_callbacks(learn.active_callbacks, state)
     _restore_random(state)
-    return start
+    return fit["next_epoch"], fit["next_batch"] or None
 
 
 def _restore_optimizer(learn: Learner, state: TrainingState) -> None:

@@ -1,0 +1,84 @@
+# The same targets serve people and .ci/run. Everything runs in .venv, which the targets make when it is missing.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The build, too, uses the setuptools of constraints.txt: hence --no-build-isolation below.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+STAMP := $(VENV)/.installed
+# Any Python from 3.11 on: make install PYTHON=/path/to/python
+PYTHON ?=
+ARGS ?=
+
+.PHONY: help install demo test test-slow lint format types notebooks docs bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv and install textxfer with the tested versions of its dependencies
+
+# Candidates are run, not only looked up: pyenv's stubs exist for versions that are not active, and Debian has
+# Pythons that cannot make an environment (python3-venv is a package of its own).
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@usable() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' > /dev/null 2>&1; }; \
+	if ! usable $(BIN)/python; then \
+	    for python in $(if $(PYTHON),'$(PYTHON)',python3.11 python3.12 python3.13 python3 /usr/bin/python3); do \
+	        if usable "$$python"; then break; fi; python=; \
+	    done; \
+	    if [ -z "$$python" ]; then \
+	        echo "textxfer needs Python 3.11 or newer with the venv module, and found none $(if $(PYTHON),at $(PYTHON),on PATH)." >&2; \
+	        echo "Install one (Debian and Ubuntu: apt install python3 python3-venv) or name it: make install PYTHON=..." >&2; \
+	        exit 1; \
+	    fi; \
+	    echo "making $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear $(VENV); \
+	fi
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## train and compare a small classifier on data that every installation has; writes build/demo
+	$(BIN)/python -m textxfer.demo --out build/demo $(ARGS)
+
+test: $(STAMP)  ## run the tests, the slow ones apart (ARGS=... goes to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP)  ## run the slow tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP)  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## apply the format and the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)  ## check the types
+	$(BIN)/pyright
+
+notebooks: $(STAMP)  ## run the notebooks in nbs/
+	@shopt -s nullglob; notebooks=(nbs/*.ipynb); \
+	if [ $${#notebooks[@]} -eq 0 ]; then echo "nbs/ has no notebooks yet: nothing was run"; exit 0; fi; \
+	$(PIP) --no-build-isolation -e '.[docs]'; \
+	mkdir -p build/nbs; \
+	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/nbs "$${notebooks[@]}"
+
+docs: $(STAMP)  ## build the documentation in build/docs
+	@if [ ! -f docs/conf.py ]; then echo "docs/ has no documentation yet: nothing was built"; exit 0; fi; \
+	$(PIP) --no-build-isolation -e '.[docs]'; \
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+bench: $(STAMP)  ## run the benchmarks
+	@shopt -s nullglob; benchmarks=(benchmarks/bench_*.py); \
+	if [ $${#benchmarks[@]} -eq 0 ]; then echo "benchmarks/ has no benchmarks yet: nothing was run"; exit 0; fi; \
+	$(PIP) --no-build-isolation -e '.[bench]'; \
+	for benchmark in "$${benchmarks[@]}"; do $(BIN)/python "$$benchmark"; done
+
+clean:  ## remove what was built; .venv and cached data sets stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,85 @@
+"""A log of all epochs as a CSV file that other programs can read while training goes on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from textxfer.training.callback import Callback, Order
+from textxfer.training.files import write_text
+
+if TYPE_CHECKING:
+    from textxfer.training.learner import Learner
+
+
+@final
+class CSVLog(Callback):
+    """Append one row per epoch to a CSV file, over all fits of a learner; there is one header.
+
+    A file that is already there is continued. A column that turns up later, such as a new metric, is added to it: the
+    file is written anew, as a whole, and earlier rows stay empty there. A resumed run takes out the rows of epochs
+    that it does again. Evaluation and the rate finder never touch the file.
+
+    Args:
+        path: The file.
+    """
+
+    order = Order.REPORT  # before SaveEvery, whose state shall know of the row
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = os.fspath(path)
+        self._n_rows = 0
+        self._resumed = False
+
+    def before_fit(self, learn: Learner) -> None:
+        """Count the rows that are there."""
+        self._n_rows, self._resumed = len(_read(Path(self.path))[1]), False
+
+    def after_epoch(self, learn: Learner) -> None:
+        """Add the row of the epoch."""
+        path, row = Path(self.path), learn.history[-1]
+        columns, rows, whole = _read(path)
+        new = [name for name in row if name not in columns]
+        if self._resumed or new or not whole:
+            rows = rows[: self._n_rows] if self._resumed else rows
+            columns = [*columns, *new]
+            write_text(path, _lines([columns, *([*old, *[""] * (len(columns) - len(old))] for old in rows)]))
+        _append(path, _lines([[_text(row.get(name)) for name in columns]]))
+        self._n_rows, self._resumed = len(rows) + 1, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many rows there are: a resumed run goes on behind them."""
+        return {"n_rows": self._n_rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned; the file is changed when the next row comes."""
+        self._n_rows, self._resumed = state["n_rows"], True
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]], bool]:
+    """Return header, rows, and whether the file is whole: a crash may have cut the last line off, which is left out."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    whole_lines = text[: text.rfind("\n") + 1]
+    columns, *rows = list(csv.reader(io.StringIO(whole_lines))) or [[]]
+    return columns, rows, whole_lines == text
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

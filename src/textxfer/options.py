@@ -1,0 +1,91 @@
+"""Command-line options from the fields of a dataclass: name, type, default and help stand in one place."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Config = TypeVar("Config")
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    positional: bool = False,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Describe one field of a configuration.
+
+    Args:
+        default: Default value; none makes the option required.
+        help: What it does, with unit and range.
+        positional: Whether it is given by place instead of by name.
+        choices: Allowed values.
+    """
+    metadata = {"help": help, "positional": positional, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
+    """Add an option for each field of a configuration class; unknown options stay errors."""
+    hints = get_type_hints(config)
+    for item in dataclasses.fields(config):
+        kind, many = _kind(hints[item.name])
+        arguments: dict[str, Any] = {"help": _help(item)}
+        if kind is bool:
+            arguments["action"] = "store_true"
+        else:
+            arguments |= {"type": kind, "choices": item.metadata["choices"]}
+            if many:
+                arguments["nargs"] = "+"
+        if item.metadata["positional"]:
+            parser.add_argument(item.name, **arguments)
+            continue
+        required = item.default is dataclasses.MISSING
+        if not required:
+            arguments["default"] = item.default
+        if kind is not bool:
+            arguments["metavar"] = None if item.metadata["choices"] else _metavar(kind)
+        parser.add_argument(f"--{item.name.replace('_', '-')}", required=required, **arguments)
+
+
+def parse(config: type[Config], namespace: argparse.Namespace) -> Config:
+    """Build the configuration from the parsed arguments."""
+    names = {item.name for item in dataclasses.fields(config)}  # type: ignore[arg-type]
+    values = {name: value for name, value in vars(namespace).items() if name in names}
+    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return the values of a configuration as JSON values."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _kind(hint: Any) -> tuple[type, bool]:
+    """Take `X`, `X | None` or `tuple[X, ...]` apart: the type of one value, and whether there are many."""
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is tuple:
+        return get_args(hint)[0], True
+    return hint, False
+
+
+def _metavar(kind: type) -> str:
+    return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")
+
+
+def _help(item: dataclasses.Field[Any]) -> str:
+    text = item.metadata["help"].replace("%", "%%")
+    silent = item.default in (dataclasses.MISSING, None, False, ()) or item.metadata["positional"]
+    return text if silent else f"{text} (default: {item.default})"

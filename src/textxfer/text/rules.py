@@ -1,0 +1,212 @@
+"""Special tokens, and the rules that turn text into something a word-level model can share across words.
+
+A model that sees "GREAT", "Great" and "great" as three unrelated words learns each from a third of the evidence. The
+rules write them as one word and a mark: `xxup great`, `xxmaj great`, `great`; "sooooo" becomes `s xxrep 5 o`, "no no
+no no" becomes `xxwrep 4 no` (Howard & Ruder 2018, section 4.1; the token names are fastai's).
+
+Rules act at three levels, so that a tokenizer can remember what it did. `pre_document` sees a whole text and leaves
+words separated by single spaces and line breaks. `pre_chunk` sees one such word, `post_chunk` the tokens of one word:
+both depend on nothing else. `pre` and `post` are the same rules for a whole text and all of its tokens.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from textxfer.text.cleaning import clean, collapse_words, tidy_spaces
+from textxfer.text.files import fingerprint
+
+UNK = "xxunk"
+"""A token that is not in the vocabulary."""
+PAD = "xxpad"
+"""Fills up the shorter documents of a batch."""
+BOS = "xxbos"
+"""Begins every document."""
+FLD = "xxfld"
+"""Begins a field; its number follows."""
+REP = "xxrep"
+"""A repeated character; number and character follow."""
+WREP = "xxwrep"
+"""A repeated word; number and word follow."""
+UP = "xxup"
+"""The next word was written in capitals."""
+MAJ = "xxmaj"
+"""The next word began with a capital."""
+SPECIALS = (UNK, PAD, BOS, FLD, REP, WREP, UP, MAJ)
+"""All special tokens in the order of their ids."""
+
+VERSION = 1
+MAX_CHUNK = 256
+"""Longer strings without white space are cut: they are no words, and tokenizers take quadratic time on them."""
+
+_SPACED = re.compile(r"([/#\\])")
+_SHOUTED = re.compile(r"(?<![^\W_])[^\W\d_]{1,64}(?:['’][^\W\d_]{1,64}){1,4}(?![^\W_])")
+_FORGED = re.compile(r"(?<![^\W_])(xx)(unk|pad|bos|rep|wrep|up|maj)(?![^\W_])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """One set of rules; `rules(name)` returns the ready-made ones.
+
+    Args:
+        name: What the set is called.
+        repeat_chars: From how many equal characters on a run is written `xxrep n c`.
+        repeat_digits: Whether digits count as characters here; if so 10000 is a run.
+        repeat_words: From how many equal words on a run is written `xxwrep n w`.
+        min_upper: From how many letters on a word in capitals is marked `xxup`; others lose their case unmarked.
+        mark_capitalised: Whether a capitalised word of more than one letter is marked `xxmaj`.
+        mark_fields: Whether a text of one field begins with `xxfld 1`.
+        normalize: Whether to bring characters to one form: Unicode NFC, straight quotes, three dots for the ellipsis,
+            Windows-1252 for C1 controls, no soft hyphens or zero-width spaces.
+    """
+
+    name: str
+    repeat_chars: int = 4
+    repeat_digits: bool = False
+    repeat_words: int = 4
+    min_upper: int = 2
+    mark_capitalised: bool = True
+    mark_fields: bool = False
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("repeat_chars", "repeat_words"):
+            if getattr(self, field) < 2:
+                raise ValueError(f"{field}={getattr(self, field)} must be at least 2")
+        if self.min_upper < 1:
+            raise ValueError(f"min_upper={self.min_upper} must be at least 1")
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """The special tokens in the order of their ids: `xxunk` is 0, `xxpad` is 1."""
+        return SPECIALS if self.mark_capitalised else tuple(token for token in SPECIALS if token != MAJ)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters and of the version of the rules; the name does not matter."""
+        parameters = {key: value for key, value in self.to_dict().items() if key != "name"}
+        return fingerprint({"version": VERSION, **parameters})
+
+    def pre(self, text: str) -> str:
+        """Return the text as the tokenizer is to see it."""
+        words = re.split(r"([ \n]+)", self.pre_document(text))
+        return "".join(self.pre_chunk(word) for word in words)
+
+    def post(self, tokens: Sequence[str]) -> list[str]:
+        """Return the tokens of a text as the model is to see them."""
+        return [BOS, *self.post_chunk(tokens)]
+
+    def pre_document(self, text: str) -> str:
+        """Clean a text: entities, line breaks, spaces, repeated words, marks of fields."""
+        text = clean(text, self.normalize)
+        if "xx" in text or "XX" in text or "xX" in text or "Xx" in text:
+            text = _FORGED.sub(r"\1 \2", text)  # or a text could claim to be padding
+        if "<unk>" in text:
+            text = text.replace("<unk>", UNK)
+        text = collapse_words(tidy_spaces(text), self.repeat_words, WREP)
+        if self.mark_fields and not text.startswith(FLD):
+            text = f"{FLD} 1 {text}".rstrip(" ")
+        return text
+
+    def pre_chunk(self, chunk: str) -> str:
+        """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
+        chunk = self._repeated.sub(self._mark_run, chunk)
+        if len(chunk) > MAX_CHUNK:
+            chunk = " ".join(chunk[i : i + MAX_CHUNK] for i in range(0, len(chunk), MAX_CHUNK))
+        if self.normalize and not chunk.isascii():
+            chunk = " ".join(unicodedata.normalize("NFC", part) for part in chunk.split(" "))
+        if "'" in chunk or "’" in chunk:
+            chunk = _SHOUTED.sub(self._lower_contraction, chunk)
+        return _SPACED.sub(r" \1 ", chunk).strip(" ") if _SPACED.search(chunk) else chunk
+
+    def post_chunk(self, tokens: Sequence[str]) -> list[str]:
+        """Lower the case of tokens and put marks before those that had one."""
+        marked: list[str] = []
+        for token in tokens:
+            lower = token.lower()
+            if lower != token:
+                mark = self._case_mark(token)
+                if mark:
+                    marked.append(mark)
+            marked.append(lower)
+        return marked
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Rules:
+        """Build rules from what `to_dict` returned.
+
+        Raises:
+            ValueError: A parameter is unknown.
+        """
+        known = set(cls.__dataclass_fields__)
+        if unknown := sorted(set(value) - known):
+            raise ValueError(f"rules have no parameter {', '.join(unknown)}; they have {', '.join(sorted(known))}")
+        return cls(**value)
+
+    @cached_property
+    def _repeated(self) -> re.Pattern[str]:
+        character = r"[^\s]" if self.repeat_digits else r"[^\s\d]"
+        return re.compile(rf"({character})\1{{{self.repeat_chars - 1},}}")
+
+    def _mark_run(self, match: re.Match[str]) -> str:
+        run = match.group()
+        return f" {REP} {len(run)} {run[0]} "
+
+    def _lower_contraction(self, match: re.Match[str]) -> str:
+        # Tokenizers know contractions in lower case only: "DON'T" would stay one rare word.
+        word = match.group()
+        if not word.isupper():
+            return word
+        return f" {UP} {word.lower()}" if sum(map(str.isalpha, word)) >= self.min_upper else word.lower()
+
+    def _case_mark(self, token: str) -> str | None:
+        if token.isupper():
+            letters = sum(map(str.isalpha, token))
+            if letters >= self.min_upper:
+                return UP
+            if letters > 1 and self.mark_capitalised:
+                return None
+            return None
+        if self.mark_capitalised and token[1:] == token[1:].lower():
+            return MAJ
+        return None
+
+
+PRESETS = {
+    "default": Rules("default"),
+    "2018": Rules("2018", repeat_digits=True, min_upper=3, mark_capitalised=False, mark_fields=True, normalize=False),
+    "fastai": Rules("fastai", repeat_chars=3, repeat_digits=True, repeat_words=3, normalize=False),
+}
+"""The ready-made rules: ours; those of the paper's scripts; fastai 2.8's without its defects."""
+
+
+def rules(preset: str | Rules) -> Rules:
+    """Return ready-made rules by name: `default`, `2018` or `fastai`.
+
+    Args:
+        preset: The name; rules are returned as they are.
+
+    Raises:
+        ValueError: There are none of this name.
+    """
+    if isinstance(preset, Rules):
+        return preset
+    if preset not in PRESETS:
+        raise ValueError(f"no rules called {preset!r}; there are {', '.join(map(repr, PRESETS))}")
+    return PRESETS[preset]
+
+
+def join_fields(fields: Sequence[str]) -> str:
+    """Join the fields of a document: one is left as it is, several are marked `xxfld 1`, `xxfld 2`, ..."""
+    if len(fields) == 1:
+        return fields[0]
+    return " ".join(f"{FLD} {number} {text}" for number, text in enumerate(fields, 1))

@@ -1,0 +1,255 @@
+"""The token store: a corpus as ids, memory-mapped, together with all that gives the ids their meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textxfer.text.document import Document
+from textxfer.text.rules import BOS
+from textxfer.text.store_build import Built, build
+from textxfer.text.store_files import read_store
+from textxfer.text.tokenizer import Tokenizer
+from textxfer.text.vocab import Vocab
+
+
+class TokenStore:
+    """Documents as token ids, with their labels and rows; made by `build`, `open` and `subset`.
+
+    Attributes:
+        path: The folder; None if the store is in memory.
+        vocab: What the ids mean.
+        tokenizer: How the documents were tokenized.
+        classes: Class names, sorted; labels are positions in it. Empty if no document is labelled.
+        labels: Class of each document (int64, (D,)), -1 for none. D stands for the number of documents.
+        rows: Row of each document in its source (int64, (D,)).
+        starts: Where each document begins among the ids (int64, (D,)).
+        lengths: Number of tokens of each document (int64, (D,)); at least 1.
+        meta: Format, fingerprints and counts as stored.
+    """
+
+    def __init__(self, built: Built, docs: np.ndarray | None = None) -> None:
+        self.path = built.path
+        self.vocab = built.vocab
+        self.tokenizer = built.tokenizer
+        self.classes = built.classes
+        self.meta = built.meta
+        self._built = built
+        self._docs = docs
+        offsets, labels, rows = built.offsets, built.labels, built.rows
+        chosen = slice(None) if docs is None else docs
+        self.starts: np.ndarray = offsets[:-1][chosen]
+        self.lengths: np.ndarray = np.diff(offsets)[chosen]
+        self.labels: np.ndarray = labels[chosen]
+        self.rows: np.ndarray = rows[chosen]
+
+    @classmethod
+    def build(
+        cls,
+        path: str | Path | None,
+        documents: Iterable[Document | str],
+        tokenizer: Tokenizer | None = None,
+        *,
+        vocab: Vocab | None = None,
+        max_vocab: int = 60_000,
+        min_count: int = 2,
+        like: TokenStore | None = None,
+        n_workers: int = 1,
+        overwrite: bool = False,
+    ) -> TokenStore:
+        """Tokenize documents, choose a vocabulary unless one is given, and store the ids.
+
+        A folder that already holds a store of the same documents, built the same way, is opened instead. The new one
+        is written under a temporary name and then renamed, so it is complete or not there.
+
+        Args:
+            path: The folder to write; None keeps the store in memory.
+            documents: Documents, or plain texts. What can be iterated over twice (a list, a `Corpus`) is compared
+                with an existing store without tokenizing it.
+            tokenizer: The tokenizer; may be left out with `like`.
+            vocab: Use this vocabulary instead of counting one.
+            max_vocab: Largest size of a counted vocabulary, special tokens included.
+            min_count: Leave out tokens seen less often; at least 1.
+            like: Use tokenizer, vocabulary and, if it has some, classes of this store: for validation and test.
+            n_workers: Number of processes that tokenize; the result does not depend on it.
+            overwrite: Replace a folder that holds a different store.
+
+        Raises:
+            DataError: No documents, a label that `like` does not have, or a different store in the folder.
+            ValueError: Arguments that contradict each other.
+        """
+        tokenizer = _tokenizer_for(tokenizer, like)
+        if like is not None:
+            if vocab is not None and vocab != like.vocab:
+                raise ValueError("vocab and like.vocab differ; give one of them")
+            vocab = like.vocab
+        classes = like.classes if like is not None else []
+        target = None if path is None else Path(path)
+        return cls(
+            build(
+                target,
+                documents,
+                tokenizer,
+                vocab=vocab,
+                max_vocab=max_vocab,
+                min_count=min_count,
+                classes=classes,
+                n_workers=n_workers,
+                overwrite=overwrite,
+            )
+        )
+
+    @classmethod
+    def open(cls, path: str | Path, vocab: Vocab | None = None, *, verify: bool = True) -> TokenStore:
+        """Open a store; its ids stay on disk until they are read.
+
+        Args:
+            path: The folder.
+            vocab: The vocabulary that the store must have, such as a model's.
+            verify: Whether to read all ids once and compare their checksum.
+
+        Raises:
+            FileNotFoundError: No such folder, or it holds no store.
+            DataError: A file is missing or damaged, or the vocabulary is another one.
+        """
+        return cls(read_store(Path(path), vocab, verify=verify))
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """All ids, documents one after the other (uint16 or uint32); a view gathers its documents at first use."""
+        return self._built.ids if self._docs is None else self.gather()
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """Where documents begin and end in `ids`: document i is `ids[offsets[i]:offsets[i + 1]]` (int64, (D + 1,))."""
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens in all documents."""
+        return int(self.lengths.sum())
+
+    def gather(self, docs: np.ndarray | None = None, *, backward: bool = False) -> np.ndarray:
+        """Return the ids of documents, one document after the other.
+
+        Args:
+            docs: Which documents, in which order; None: all.
+            backward: Whether to reverse each document behind its `xxbos`.
+        """
+        starts, lengths = self.starts, self.lengths
+        if docs is not None:
+            starts, lengths = starts[docs], lengths[docs]
+        return gather(self._built.ids, starts, lengths, backward=backward)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> TokenStore:
+        """Return a view of some documents; ids are shared, not copied.
+
+        Args:
+            indices: Which documents, in which order; negative ones count from the end.
+        """
+        chosen = np.arange(len(self))[np.asarray(indices, np.int64)]
+        return TokenStore(self._built, chosen if self._docs is None else self._docs[chosen])
+
+    def split(self, valid: float = 0.1, seed: int = 0, stratify: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Divide the documents at random into training and validation.
+
+        Args:
+            valid: Share of the documents for validation, between 0 and 1.
+            seed: Seed of the choice.
+            stratify: Whether to take that share of each class; every class keeps a document for training.
+
+        Returns:
+            Indices of the training and of the validation documents, each ascending.
+        """
+        if not 0 < valid < 1:
+            raise ValueError(f"valid={valid} must be a share between 0 and 1")
+        rng = np.random.default_rng(seed)
+        groups = self.labels if stratify else np.zeros(len(self), np.int64)
+        chosen = np.zeros(len(self), bool)
+        for group in np.unique(groups):
+            members = np.flatnonzero(groups == group)
+            n_valid = min(round(valid * len(members)), len(members) - 1)
+            chosen[rng.permutation(members)[:n_valid]] = True
+        if not chosen.any():
+            raise ValueError(f"valid={valid} of {len(self)} documents leaves none for validation; take a larger share")
+        return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+    def oov_share(self) -> float:
+        """Share of tokens that are not in the vocabulary, `xxbos` not counted."""
+        tokens = self.n_tokens - len(self)
+        return float(np.count_nonzero(self.ids == self.vocab.unk_id)) / tokens if tokens else 0.0
+
+    def card(self) -> dict[str, Any]:
+        """Return the figures that describe the store: documents, tokens, lengths, share of unknown tokens, classes."""
+        lengths = self.lengths
+        low, median, high = np.quantile(lengths, [0.05, 0.5, 0.95]).tolist()
+        names, counts = np.unique(self.labels[self.labels >= 0], return_counts=True)
+        return {
+            "documents": len(self),
+            "tokens": self.n_tokens,
+            "vocab": len(self.vocab),
+            "oov_share": self.oov_share(),
+            "length": {
+                "min": int(lengths.min()),
+                "p05": low,
+                "median": median,
+                "mean": float(lengths.mean()),
+                "p95": high,
+                "max": int(lengths.max()),
+            },
+            "classes": {self.classes[i]: int(n) for i, n in zip(names, counts)},
+            "unlabelled": int((self.labels < 0).sum()),
+        }
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return the ids of one document."""
+        start = self.starts[index]
+        return self._built.ids[start : start + self.lengths[index]]
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.path is None else f"at {self.path}"
+        return f"<TokenStore {where}: {len(self):,} documents, {self.n_tokens:,} tokens, {len(self.vocab):,} types>"
+
+
+def gather(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, *, backward: bool = False) -> np.ndarray:
+    """Copy stretches of `ids` one behind the other.
+
+    Args:
+        ids: All ids.
+        starts: Where each stretch begins.
+        lengths: How long each is.
+        backward: Whether to reverse each stretch behind its first id.
+    """
+    out = np.empty(int(lengths.sum()), ids.dtype)
+    position = 0
+    for first in range(0, len(starts), _GATHER_BLOCK):
+        begin, length = starts[first : first + _GATHER_BLOCK], lengths[first : first + _GATHER_BLOCK]
+        ends = np.cumsum(length)
+        within = np.arange(ends[-1]) - np.repeat(ends - length, length)
+        if backward:
+            within = np.where(within > 0, np.repeat(length, length) - within, 0)
+        out[position : position + len(within)] = ids[np.repeat(begin, length) + within]
+        position += len(within)
+    return out
+
+
+_GATHER_BLOCK = 4096
+
+
+def _tokenizer_for(tokenizer: Tokenizer | None, like: TokenStore | None) -> Tokenizer:
+    if like is None:
+        if tokenizer is None:
+            raise ValueError("a tokenizer is needed, or a store to take it from: like=")
+        if BOS not in tokenizer.specials:
+            raise ValueError(f"the tokenizer has no {BOS!r} among its special tokens")
+        return tokenizer
+    if tokenizer is not None and tokenizer.fingerprint != like.tokenizer.fingerprint:
+        raise ValueError(f"{tokenizer} and the tokenizer of the store given as like= ({like.tokenizer}) differ")
+    return like.tokenizer

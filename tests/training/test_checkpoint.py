@@ -1,0 +1,252 @@
+"""Interrupted and continued equals uninterrupted, bit for bit; damaged states are named."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from tests.training.toys import Net, learner
+from torch import nn
+
+from textxfer.batch import Loaders
+from textxfer.training import Callback, CheckpointError, Learner, Optimizer, Order, checkpoints
+from textxfer.training.checkpoint import load
+
+
+class SaveAt(Callback):
+    """Saves at one moment and, as a crash would, ends the fit there."""
+
+    order = Order.SAVE
+
+    def __init__(self, folder, epoch, batch=None):
+        self.folder, self.epoch, self.batch = folder, epoch, batch
+
+    def after_batch(self, learn):
+        at = learn.progress
+        if learn.step.training and (at.epoch, at.batch) == (self.epoch, self.batch):
+            learn.save(self.folder)
+            raise KeyboardInterrupt
+
+    def after_epoch(self, learn):
+        if self.batch is None and learn.progress.epoch == self.epoch:
+            learn.save(self.folder)
+            raise KeyboardInterrupt
+
+
+class Noise(Callback):
+    """Draws from every generator and remembers what it drew, to see whether they go on where they were."""
+
+    train_only = True
+
+    def __init__(self):
+        self.drawn = []
+
+    def before_batch(self, learn):
+        self.drawn.append((random.random(), float(np.random.rand()), float(torch.rand(()))))  # noqa: NPY002
+
+    def state_dict(self):
+        return {"drawn": list(self.drawn), "last": torch.tensor(self.drawn[-1] if self.drawn else (0.0,) * 3)}
+
+    def load_state_dict(self, state):
+        self.drawn = [tuple(row) for row in state["drawn"]]
+        assert torch.equal(state["last"], torch.tensor(self.drawn[-1]))
+
+
+class HalfFrozen(Callback):
+    def before_epoch(self, learn):
+        learn.freeze_to(2 - learn.progress.epoch)
+
+
+def run(*callbacks, resume=None, **options):
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    learn = learner(train=4, **options)
+    if resume is not None:
+        learn.resume(resume)
+    noise = Noise()
+    learn.fit_one_cycle(3, 1e-2, callbacks=[noise, HalfFrozen(), *callbacks])
+    return learn, noise
+
+
+def same(a: Learner, b: Learner) -> None:
+    for (name, mine), theirs in zip(a.model.state_dict().items(), b.model.state_dict().values()):
+        assert torch.equal(mine, theirs), name
+    for mine, theirs in zip(a.model.parameters(), b.model.parameters()):
+        for slot, value in a.optimizer.state[mine].items():
+            assert torch.equal(value, b.optimizer.state[theirs][slot])
+    assert a.history.steps == b.history.steps
+    drop = [{k: v for k, v in row.items() if k != "seconds"} for row in a.history.epochs]
+    assert drop == [{k: v for k, v in row.items() if k != "seconds"} for row in b.history.epochs]
+    assert a.progress == b.progress
+    assert torch.equal(torch.get_rng_state(), torch.get_rng_state())
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (0, 3), (1, 2), (0, None), (1, None), (2, 3), (2, None)])
+def test_resumed_equals_uninterrupted(tmp_path, epoch, batch, kind):
+    optimizer = Optimizer(kind, momentum=0.9)
+    whole, drawn = run(optimizer=optimizer)
+    after = torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt):
+        run(SaveAt(tmp_path, epoch, batch), optimizer=optimizer)
+    again, drawn_again = run(resume=tmp_path, optimizer=optimizer, seed=99)
+    same(whole, again)
+    assert drawn.drawn == drawn_again.drawn
+    assert torch.equal(after, torch.get_rng_state())
+
+
+def test_gradients_in_flight_are_kept(tmp_path):
+    class Pairs(Callback):
+        def before_batch(self, learn):
+            if learn.step.training and learn.progress.batch % 2 == 0:
+                learn.step.update = None
+
+    whole, _ = run(Pairs())
+    with pytest.raises(KeyboardInterrupt):
+        run(Pairs(), SaveAt(tmp_path, 1, 2))
+    assert any(key.startswith("grad/") for key in load(tmp_path).tensors)
+    again, _ = run(Pairs(), resume=tmp_path)
+    same(whole, again)
+
+
+def test_finished_fits_are_counted(tmp_path):
+    learn = learner()
+    learn.fit(1, 1e-2)
+    with pytest.raises(KeyboardInterrupt):
+        learn.fit(2, 1e-2, [SaveAt(tmp_path, 0)])
+    again = learner(seed=5)
+    again.resume(tmp_path)
+    assert again.fits_done == 1
+    again.fit(2, 1e-2)
+    assert again.fits_done == 2
+    assert again.history.column("fit") == [0, 1, 1]
+
+
+def test_between_fits(tmp_path):
+    learn = learner()
+    learn.fit(1, 1e-2)
+    learn.save(tmp_path)
+    learn.fit(1, 1e-2)
+    again = learner(seed=5)
+    again.resume(tmp_path)
+    again.fit(1, 1e-2)
+    same(learn, again)
+
+
+def test_a_stop_that_was_asked_for_holds_after_resume(tmp_path):
+    class StopAndSave(Callback):
+        order = Order.SAVE
+
+        def after_epoch(self, learn):
+            learn.stop()
+            learn.save(tmp_path)
+
+    learner().fit(3, 1e-2, [StopAndSave()])
+    again = learner()
+    again.resume(tmp_path)
+    again.fit(3, 1e-2)
+    assert len(again.history) == 1
+
+
+def test_states_are_listed_oldest_first_and_latest_points_to_the_last(tmp_path):
+    learn = learner()
+    learn.fit(1, 1e-2)
+    first = learn.save(tmp_path)
+    second = learn.save(tmp_path)
+    assert checkpoints(tmp_path) == [first, second]
+    assert (tmp_path / "latest").read_text().strip() == second.name
+
+
+def test_saving_is_refused_where_a_batch_is_half_done(tmp_path):
+    class TooEarly(Callback):
+        def after_loss(self, learn):
+            learn.save(tmp_path)
+
+    with pytest.raises(CheckpointError, match="save\\(\\) works in after_batch"):
+        learner().fit(1, 1e-2, [TooEarly()])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        learner(train=4).fit(2, 1e-2, [SaveAt(tmp_path, 0, 1)])
+    return tmp_path
+
+
+def test_another_plan_is_refused(interrupted):
+    learn = learner(train=4)
+    learn.resume(interrupted)
+    with pytest.raises(CheckpointError, match="had 2 epochs, this one has 3"):
+        learn.fit(3, 1e-2)
+    learn = learner(train=5)
+    learn.resume(interrupted)
+    with pytest.raises(CheckpointError, match="planned 8 updates, this one plans 10"):
+        learn.fit(2, 1e-2)
+
+
+def test_a_missing_callback_is_named(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(SaveAt(tmp_path, 0, 1))
+    learn = learner(train=4)
+    learn.resume(tmp_path)
+    with pytest.raises(CheckpointError, match="callbacks that this one lacks: Noise"):
+        learn.fit_one_cycle(3, 1e-2)
+
+
+def test_another_model_is_refused(interrupted):
+    model = nn.Sequential(nn.Linear(3, 2))
+    learn = Learner(model, Loaders([]), nn.functional.mse_loss)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match="the state is of another model: missing"):
+        learn.resume(interrupted)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "trainer.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_states_are_named(interrupted, name, damage):
+    (state,) = checkpoints(interrupted)
+    path = state / name
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="is damaged" if damage == "cut" else f"{name} is missing"):
+        learner(train=4).resume(interrupted)
+
+
+def test_unknown_format(interrupted):
+    (state,) = checkpoints(interrupted)
+    values = json.loads((state / "trainer.json").read_text())
+    (state / "trainer.json").write_text(json.dumps(values | {"format": 99}))
+    with pytest.raises(CheckpointError, match="format 99; this version reads format 1"):
+        learner(train=4).resume(interrupted)
+
+
+def test_no_state(tmp_path):
+    with pytest.raises(CheckpointError, match="no training state in"):
+        learner().resume(tmp_path / "nowhere")
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("textxfer.training.checkpoint.save_file", full)
+    with pytest.raises(OSError, match="no space left"):
+        learner().save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_entries_are_keyed_by_name_so_groups_may_be_cut_differently(interrupted):
+    class OneGroup(Net):
+        def layer_groups(self):
+            return [("all", self.parameters())]
+
+    learn = Learner(OneGroup(), Loaders([]), nn.functional.mse_loss)
+    learn.resume(interrupted)
+    assert learn.optimizer.state[learn.model.top.weight]["step"].item() == 2

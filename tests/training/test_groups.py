@@ -1,0 +1,72 @@
+"""Layer groups and the optimizer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.training.toys import Net
+from torch import nn
+
+from textxfer.training import Optimizer
+from textxfer.training.groups import apply_trainable, layer_groups
+
+
+class Listed(Net):
+    def __init__(self, groups):
+        super().__init__()
+        self.groups = groups
+
+    def layer_groups(self):
+        return [(name, [p for part in parts for p in getattr(self, part).parameters()]) for name, parts in self.groups]
+
+
+def test_a_model_without_groups_is_one_group():
+    (group,) = layer_groups(nn.Linear(2, 2))
+    assert group.name == "model"
+    assert len(group.params) == 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([("a", ["bottom"]), ("b", ["top"])], "middle.weight, middle.bias"),
+        ([("a", ["bottom", "middle"]), ("b", ["middle", "top"])], "middle.weight, middle.bias"),
+        ([("a", ["bottom"]), ("a", ["middle", "top"])], "must have different names"),
+    ],
+)
+def test_every_parameter_is_in_exactly_one_group(groups, message):
+    with pytest.raises(ValueError, match=message):
+        layer_groups(Listed(groups))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_one_parameter_group_per_layer_and_decay(kind):
+    groups = layer_groups(Net())
+    optimizer = Optimizer(kind, weight_decay=0.1).build(groups)
+    names = [group["name"] for group in optimizer.param_groups]
+    assert names == [f"{layer}/{part}" for layer in ("bottom", "middle", "top") for part in ("decay", "no_decay")]
+    for group in optimizer.param_groups:
+        assert group["weight_decay"] == (0.1 if group["name"].endswith("/decay") else 0.0)
+        assert all((param.ndim > 1) == (group["weight_decay"] > 0) for param in group["params"])
+
+
+def test_unknown_kind():
+    with pytest.raises(ValueError, match="kind must be"):
+        Optimizer("lamb")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_frozen_parameters_do_not_drift_by_momentum(kind):
+    net = Net(0.0)
+    groups = layer_groups(net)
+    optimizer = Optimizer(kind, momentum=0.9, weight_decay=0.1).build(groups)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    x = torch.ones(2, 3)
+    net(x).sum().backward()
+    optimizer.step()
+    apply_trainable(groups, [2])
+    kept = net.bottom.weight.detach().clone()
+    net(x).sum().backward()
+    optimizer.step()
+    assert torch.equal(net.bottom.weight, kept)
