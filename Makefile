@@ -59,7 +59,7 @@ format: $(STAMP)  ## apply the format and the safe fixes
 	$(BIN)/ruff format .
 
 types: $(STAMP)  ## check the types
-	$(BIN)/pyright
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 notebooks: $(STAMP)  ## run the notebooks in nbs/
 	@shopt -s nullglob; notebooks=(nbs/*.ipynb); \

@@ -93,7 +93,9 @@ def save_artifact(
     """
     folder = Path(folder)
     if folder.exists() and not (replace and (folder / _CONFIG).is_file()):
-        raise ArtifactError(f"{folder} exists already{' and is no model folder' if replace else ''}; name another place")
+        raise ArtifactError(
+            f"{folder} exists already{' and is no model folder' if replace else ''}; name another place"
+        )
     config = _describe(model)
     if config["encoder"]["vocab"] != len(text.vocab):
         raise ArtifactError(f"the model has {config['encoder']['vocab']} tokens, its vocabulary {len(text.vocab)}")
@@ -136,9 +138,7 @@ def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Art
         raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}") from error
     _load_weights(model, folder / _WEIGHTS)
     card = config.get("card", {})
-    return Artifact(
-        model.to(device).eval(), vocab, tokenizer, tuple(config["classes"]), bool(config["backward"]), card
-    )
+    return Artifact(model.to(device).eval(), vocab, tokenizer, tuple(config["classes"]), bool(config["backward"]), card)
 
 
 def load_language_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, Artifact]:

@@ -8,13 +8,12 @@ Each of the three steps comes in two forms: a function that returns a Learner re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
 
-from textxfer.artifact import Artifact, load_language_model, save_artifact
+from textxfer.artifact import Artifact, ArtifactError, save_artifact
 from textxfer.batch import Loaders
 from textxfer.callbacks import (
     ActivationReg,
@@ -32,18 +31,19 @@ from textxfer.task import TaskData
 from textxfer.text import ClassBatches, LMBatches
 from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, set_seed
 
-CLASSIFIER_VALID_BATCH = 64
+Precision = Literal["bf16", "fp32"]
+_VALID_BATCH = 64
 
 
 def language_model(
     data: TaskData,
     *,
-    base: Artifact | str | Path | None = None,
+    base: Artifact | None = None,
     recipe: Recipe = SMALL,
     training: Training | None = None,
     callbacks: Sequence[Callback] = (),
     backward: bool = False,
-    precision: str = "auto",
+    precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
 ) -> Learner:
@@ -51,28 +51,27 @@ def language_model(
 
     Args:
         data: The texts, see `textxfer.task.prepare`.
-        base: A pretrained language model, or its folder; its rows move to the task's vocabulary by token. None
-            starts from random weights.
+        base: A pretrained language model; its rows move to the task's vocabulary by token, and it gives the
+            direction. None starts from random weights.
         recipe: Sizes of a new model and the numbers of the training.
         training: Numbers other than the recipe's.
         callbacks: Added to those of the recipe.
         backward: Read the texts from the end to the start.
-        precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware computes in it.
+        precision: `bf16` where the hardware computes in it, or `fp32`.
         device: Where to train; the GPU if there is one.
         seed: Seed of initial weights, dropouts and the order of the documents.
     """
     training = training or (recipe.pretrain if base is None else recipe.finetune)
+    backward = backward if base is None else base.backward
     set_seed(seed)
-    model = _language_model(data, base, recipe, training, backward)
-    lanes = {"batch_size": training.batch_size, "bptt": training.bptt, "backward": backward}
-    loaders = Loaders(
-        LMBatches(data.train, seed=seed, vary_bptt=training.vary_bptt, **lanes),
-        None if data.valid is None else LMBatches(data.valid, shuffle=False, **lanes),
-    )
-    parts = [CarryHidden(), *_common(training, precision, device), Report(unit="tokens"), *callbacks]
+    model = _language_model(data, base, recipe, training)
+    size, bptt = training.batch_size, training.bptt
+    train = LMBatches(data.train, size, bptt, seed=seed, vary_bptt=training.vary_bptt, backward=backward)
+    valid = None if data.valid is None else LMBatches(data.valid, size, bptt, shuffle=False, backward=backward)
+    parts = [CarryHidden(), *_common(training, precision), Report(unit="tokens"), *callbacks]
     return Learner(
         model,
-        loaders,
+        Loaders(train, valid),
         token_loss,
         metrics=[Perplexity(), Accuracy()],
         callbacks=parts,
@@ -89,7 +88,7 @@ def classifier(
     training: Training | None = None,
     callbacks: Sequence[Callback] = (),
     backward: bool = False,
-    precision: str = "auto",
+    precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
 ) -> Learner:
@@ -102,7 +101,7 @@ def classifier(
         training: Numbers other than the recipe's.
         callbacks: Added to those of the recipe.
         backward: Read the texts from the end to the start.
-        precision: `fp32`, `bf16` or `auto`.
+        precision: `bf16` where the hardware computes in it, or `fp32`.
         device: Where to train; the GPU if there is one.
         seed: Seed of initial weights, dropouts and the order of the documents.
     """
@@ -115,8 +114,8 @@ def classifier(
     train = ClassBatches(data.train, training.batch_size, docs=data.labelled, seed=seed, backward=backward)
     valid = None
     if data.valid is not None:
-        valid = ClassBatches(data.valid, CLASSIFIER_VALID_BATCH, shuffle=False, backward=backward)
-    parts = [*_common(training, precision, device), Report(unit="documents"), *callbacks]
+        valid = ClassBatches(data.valid, _VALID_BATCH, shuffle=False, backward=backward)
+    parts = [*_common(training, precision), Report(unit="documents"), *callbacks]
     return Learner(
         model,
         Loaders(train, valid),
@@ -151,9 +150,63 @@ def stage_callbacks(stage: Stage, training: Training) -> list[Callback]:
     return parts
 
 
-def pretrain(data: TaskData, *, recipe: Recipe = SMALL, **options) -> Learner:
-    """Train a general language model from random weights; the options are those of `language_model`."""
-    return fit_stages(language_model(data, recipe=recipe, **options), recipe.pretrain)
+def pretrain(
+    data: TaskData,
+    *,
+    recipe: Recipe = SMALL,
+    callbacks: Sequence[Callback] = (),
+    backward: bool = False,
+    precision: Precision = "bf16",
+    device: str | torch.device | None = None,
+    seed: int = 0,
+) -> Learner:
+    """Train a general language model from random weights by the recipe; arguments as in `language_model`."""
+    learn = language_model(
+        data, recipe=recipe, callbacks=callbacks, backward=backward, precision=precision, device=device, seed=seed
+    )
+    return fit_stages(learn, recipe.pretrain)
+
+
+def finetune(
+    data: TaskData,
+    base: Artifact,
+    *,
+    recipe: Recipe = SMALL,
+    callbacks: Sequence[Callback] = (),
+    precision: Precision = "bf16",
+    device: str | torch.device | None = None,
+    seed: int = 0,
+) -> Learner:
+    """Train a pretrained language model on the task's text by the recipe; arguments as in `language_model`."""
+    learn = language_model(
+        data, base=base, recipe=recipe, callbacks=callbacks, precision=precision, device=device, seed=seed
+    )
+    return fit_stages(learn, recipe.finetune)
+
+
+def classify(
+    data: TaskData,
+    encoder: AWDLSTM | None = None,
+    *,
+    recipe: Recipe = SMALL,
+    callbacks: Sequence[Callback] = (),
+    backward: bool = False,
+    precision: Precision = "bf16",
+    device: str | torch.device | None = None,
+    seed: int = 0,
+) -> Learner:
+    """Train a classifier by the recipe; arguments as in `classifier`."""
+    learn = classifier(
+        data,
+        encoder=encoder,
+        recipe=recipe,
+        callbacks=callbacks,
+        backward=backward,
+        precision=precision,
+        device=device,
+        seed=seed,
+    )
+    return fit_stages(learn, recipe.classify)
 
 
 def save(folder: str | Path, learn: Learner, data: TaskData, *, backward: bool = False) -> Path:
@@ -162,3 +215,26 @@ def save(folder: str | Path, learn: Learner, data: TaskData, *, backward: bool =
     if not isinstance(model, LanguageModel | TextClassifier):
         raise TypeError(f"save() writes language models and classifiers, not {type(model).__name__}")
     return save_artifact(folder, model, data, backward=backward, card={"history": learn.history.epochs})
+
+
+def _language_model(data: TaskData, base: Artifact | None, recipe: Recipe, training: Training) -> LanguageModel:
+    if base is None:
+        return LanguageModel(training.dropouts.apply(recipe.encoder(len(data.vocab))))
+    if not isinstance(base.model, LanguageModel):
+        raise ArtifactError("the pretrained model is a classifier; a language model is needed to start from")
+    config = training.dropouts.apply(base.model.encoder.config)
+    tokens = base.vocab.tokens, data.vocab.tokens
+    model, _ = transfer_language_model(base.model, *tokens, data.vocab.counts, config=config)
+    return model
+
+
+def _common(training: Training, precision: Precision) -> list[Callback]:
+    """Return the callbacks that language model and classifier have in common."""
+    parts: list[Callback] = [ActivationReg(training.alpha), TemporalReg(training.beta)]
+    if training.clip is not None:
+        parts.append(ClipGrad(training.clip))
+    if precision == "bf16":
+        parts.append(MixedPrecision("bf16"))
+    elif precision != "fp32":
+        raise ValueError(f"precision must be 'bf16' or 'fp32', not {precision!r}")
+    return parts

@@ -121,7 +121,7 @@ class Report(Callback):
         step, at = learn.step, learn.progress
         title = "training" if step.training else "validation"
         if self._in_fit:
-            title = f"epoch {at.epoch + 1}/{at.n_epochs} {title}"
+            title = f"epoch {at.epoch} of {at.n_epochs}, {title}"
         valid = learn.loaders.valid
         total = at.n_batches if step.training else len(valid) if self._in_fit and valid is not None else None
         self._display = choose_display(self._stream(), self.every_seconds, title, total, step.index)

@@ -21,7 +21,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from textxfer.files import write_json
@@ -37,7 +37,8 @@ MAX_WORDS = 2_000
 _ALIASES = {"numpy": ("np",), "pandas": ("pd",), "matplotlib": ("plt", "mpl", "mpl_toolkits")}
 # Tests say little in their docstrings; vendored code, site-packages and wheels are not the library's own text.
 _SKIPPED_FOLDERS = frozenset(
-    "test tests testing idlelib lib2to3 ensurepip site-packages dist-packages _vendor _vendored __pycache__".split()
+    {"test", "tests", "testing", "idlelib", "lib2to3", "ensurepip", "_vendor", "_vendored"}
+    | {"site-packages", "dist-packages", "__pycache__"}
 )
 _FORMAT = 1  # part of the cache's key: to be raised when the extraction changes
 
@@ -108,18 +109,20 @@ def collect_docstrings(
     """
     if not 1 <= min_words <= max_words:
         raise ValueError(f"need 1 <= min_words <= max_words, not {min_words} and {max_words}")
-    owners: dict[str, str | None] = {}
-    found: list[tuple[str, str, str]] = []
-    for label, folder in sources.items():
-        for text in _texts(folder, label, min_words, max_words):
-            key = " ".join(text.split())
-            if key not in owners:
-                owners[key] = label
-                found.append((key, label, text))
-            elif owners[key] != label:
-                owners[key] = None
-    kept = [(label, text) for key, label, text in found if owners[key] is not None]
-    return [Document(text, label, row) for row, (label, text) in enumerate(kept, 1)]
+    with _no_cycle_collection():
+        found = [
+            Document(text, label)
+            for label, folder in sources.items()
+            for text in _texts(folder, label, min_words, max_words)
+        ]
+    first: dict[str, Document] = {}
+    ambiguous: set[str] = set()
+    for document in found:
+        key = " ".join(document.text.split())
+        if first.setdefault(key, document).label != document.label:
+            ambiguous.add(key)
+    kept = [document for key, document in first.items() if key not in ambiguous]
+    return [replace(document, row=row) for row, document in enumerate(kept, 1)]
 
 
 def _texts(folder: Path, label: str, min_words: int, max_words: int) -> Iterator[str]:
@@ -127,12 +130,11 @@ def _texts(folder: Path, label: str, min_words: int, max_words: int) -> Iterator
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; it should hold the sources of {label}")
     mask = _mask(label)
-    with _no_cycle_collection():
-        for path in _python_files(folder):
-            for raw in _docstrings_of(path):
-                words = list(re.finditer(r"\S+", text := mask.sub(MASK, _clean(raw))))
-                if len(words) >= min_words:
-                    yield text[: words[min(len(words), max_words) - 1].end()]
+    for path in _python_files(folder):
+        for raw in _docstrings_of(path):
+            words = list(re.finditer(r"\S+", text := mask.sub(MASK, _clean(raw))))
+            if len(words) >= min_words:
+                yield text[: words[min(len(words), max_words) - 1].end()]
 
 
 def _mask(label: str) -> re.Pattern[str]:
@@ -191,7 +193,7 @@ def _docstring(node: ast.AST) -> str | None:
 
 @contextmanager
 def _no_cycle_collection() -> Iterator[None]:
-    """Suspend the cyclic garbage collector: syntax trees have no cycles, and searching them takes a third of the time."""
+    """Suspend the search for reference cycles: syntax trees have none, and it takes a third of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

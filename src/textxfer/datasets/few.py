@@ -24,9 +24,7 @@ class FewLabels:
     test: list[Document]
 
 
-def few_labels(
-    documents: Iterable[Document], per_class: int, seed: int = 0, *, test_share: float = 0.2
-) -> FewLabels:
+def few_labels(documents: Iterable[Document], per_class: int, seed: int = 0, *, test_share: float = 0.2) -> FewLabels:
     """Split a labelled corpus into few labelled documents, the unlabelled rest and a test set.
 
     For one seed the test set is the same whatever `per_class` is, and a smaller training set is part of a larger one.

@@ -6,8 +6,8 @@ The folder holds one sub-folder for each set: `trec/train.csv.gz`, `wikipedia-en
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -85,10 +85,12 @@ def load(name: str, split: str, root: Path | str | None = None) -> Corpus:
     label = None if split in data.unlabelled else data.label
     parts = [read_csv(path, data.text, label) if data.text else read_text(path, breaks="wiki") for path in paths]
 
-    def read() -> Iterator[Document]:
-        return chain.from_iterable(parts)
+    return parts[0] if len(parts) == 1 else Corpus(f"{name}, {split}", lambda: _numbered(chain.from_iterable(parts)))
 
-    return Corpus(f"{name}/{split}", read)
+
+def _numbered(documents: Iterable[Document]) -> Iterator[Document]:
+    """Number the documents of several files as if they were one."""
+    return (replace(document, row=row) for row, document in enumerate(documents, 1))
 
 
 def _root(root: Path | str | None) -> Path:

@@ -67,8 +67,8 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor, None]:
-        (grad,) = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (grad,), (grad_loss,) = ctx.saved_tensors, grad_outputs
         # Asking for the value costs nothing on the CPU, where multiplying costs a pass, and the reverse elsewhere.
         plain = grad_loss.device.type == "cpu" and grad_loss.item() == 1
         return grad if plain else grad * grad_loss, None

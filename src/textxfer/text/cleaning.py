@@ -8,47 +8,61 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 from operator import eq
 
-# Every quantifier has a bound or eats characters that nothing else can match, so cost is linear in the text.
+# Every quantifier has a bound, so the cost is linear in the text whatever the text.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _DAMAGED_ENTITY = re.compile(r"(?<![\w&])(#\d{2,5}|amp|apos|gt|lt|nbsp|quot);")
+_DAMAGED_HINTS = ("#", "amp;", "apos;", "gt;", "lt;", "nbsp;", "quot;")
 _BREAK = re.compile(r"<[bB][rR]\s{0,8}/?>")
 _SPLIT_MARK = re.compile(r" @([-,.])@ ")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
-_UNUSABLE = dict.fromkeys([0, *range(0xD800, 0xE000)], "\ufffd")
-_TYPOGRAPHY = {
-    **{code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)},
-    **dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"), ""),
-    **dict.fromkeys(map(ord, "‘’‚‛′"), "'"),  # noqa: RUF001
-    **dict.fromkeys(map(ord, "“”„‟″"), '"'),
-    ord("…"): "...",
-}
-_TYPOGRAPHY = {code: _TYPOGRAPHY.get(ord(text), text) if len(text) == 1 else text for code, text in _TYPOGRAPHY.items()}
-_IS_UNUSABLE = re.compile("[\0\ud800-\udfff]")
-_IS_TYPOGRAPHY = re.compile(f"[{''.join(map(chr, _TYPOGRAPHY))}]")
+
+def _one_form() -> dict[int, str]:
+    """Build the table of characters that are other ways to write something usual."""
+    table: dict[str, str] = {bytes([code]).decode("latin-1"): _windows(code) for code in range(0x80, 0xA0)}
+    table |= dict.fromkeys("‘’‚‛′", "'") | dict.fromkeys("“”„‟″", '"') | {"…": "..."}  # noqa: RUF001
+    table |= {"\u200b": " "}  # zero-width space: between words of scripts without spaces
+    invisible = ["\u00ad", "\u200e", "\u200f", "\u2060", "\ufeff", *map(chr, [*range(0x202A, 0x202F)])]
+    table |= dict.fromkeys([*invisible, *map(chr, range(0x2066, 0x206A))], "")
+    return {ord(character): table.get(form, form) for character, form in table.items()}
+
+
+def _windows(code: int) -> str:
+    return bytes([code]).decode("cp1252", "replace")
+
+
+_ONE_FORM = _one_form()
+_OTHER_FORM = re.compile(f"[{''.join(map(chr, _ONE_FORM))}]")
 
 
 def clean(text: str, normalize: bool) -> str:
-    """Resolve markup that is not part of the text's words.
+    """Resolve what is markup or accident of encoding rather than words.
 
     HTML entities are resolved if they are complete ("&amp;", twice if escaped twice) or clearly the rest of one
     ("it #39;s"), never inside words ("camp;"). `<br />` is a line break. The split marks of WikiText are joined.
+    Characters that no encoding can hold become U+FFFD.
 
     Args:
         text: Any text.
         normalize: Whether to bring quotes, ellipses, C1 controls and invisible characters to one form.
     """
     if ";" in text:
-        text = _DAMAGED_ENTITY.sub(r"&\1;", text)
+        if any(hint in text for hint in _DAMAGED_HINTS):
+            text = _DAMAGED_ENTITY.sub(r"&\1;", text)
         if "&" in text:
             text = _ENTITY.sub(_unescape, _ENTITY.sub(_unescape, text))
     if "<" in text:
         text = _BREAK.sub("\n", text)
     if "@ " in text:
         text = _SPLIT_MARK.sub(r"\1", text)
-    if _IS_UNUSABLE.search(text):
-        text = text.translate(_UNUSABLE)
-    if normalize and not text.isascii() and _IS_TYPOGRAPHY.search(text):
-        text = text.translate(_TYPOGRAPHY)
+    if "\0" in text or not text.isascii():
+        text = _UNUSABLE.sub("\ufffd", text)
+    if normalize:
+        if not text.isascii() and _OTHER_FORM.search(text):
+            text = text.translate(_ONE_FORM)
+        if "``" in text or "''" in text:  # quotes of the Penn Treebank and its relatives
+            text = text.replace("``", '"').replace("''", '"')
     return text
 
 
@@ -56,8 +70,8 @@ def tidy_spaces(text: str) -> str:
     """Reduce white space to single spaces, line breaks and, where there were blank lines, double line breaks."""
     if "\n" not in text:
         return " ".join(text.split())
-    text = "\n".join(" ".join(line.split()) for line in text.split("\n")).strip("\n")
-    return re.sub(r"\n{3,}", "\n\n", text)
+    text = "\n".join([" ".join(line.split()) for line in text.split("\n")]).strip("\n")
+    return _BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text
 
 
 def collapse_words(text: str, threshold: int, mark: str) -> str:
@@ -77,27 +91,26 @@ def collapse_words(text: str, threshold: int, mark: str) -> str:
 
 
 def _collapsed(runs: list[tuple[str, int]], threshold: int, mark: str) -> Iterator[str]:
-    i = 0
-    while i < len(runs):
-        word, n = runs[i]
-        rest = ""
-        if n > 1 and word[0].isalnum() and i + 1 < len(runs):
-            rest = _rest_after(word, *runs[i + 1])
-        n += bool(rest)
-        if n >= threshold and word[0].isalnum():
-            yield f"{mark} {n} {word}"
+    """Yield the words again, long runs as one piece."""
+    borrowed = False  # whether this word went to the run before it
+    for (word, n), following in zip(runs, [*runs[1:], ("", 0)]):
+        if borrowed:
+            borrowed = False
+            continue
+        rest = _rest_after(word, *following) if n > 1 else ""
+        if word[:1].isalnum() and n + bool(rest) >= threshold:
+            yield f"{mark} {n + bool(rest)} {word}"
             if rest:
                 yield rest
-                i += 1
+                borrowed = True
         else:
-            yield from [word] * (n - bool(rest))
-        i += 1
+            yield from [word] * n
 
 
-def _rest_after(word: str, follower: str, n: int) -> str:
-    """What follows `word` in a single follower that is the word with punctuation; otherwise nothing."""
-    rest = follower[len(word) :]
-    return rest if n == 1 and follower.startswith(word) and not rest[0].isalnum() else ""
+def _rest_after(word: str, following: str, n: int) -> str:
+    """Return what a word that occurs once has behind `word`, if that is punctuation."""
+    rest = following[len(word) :]
+    return rest if n == 1 and following.startswith(word) and not rest[0].isalnum() else ""
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -197,9 +198,10 @@ def read_text(path: str | Path | Sequence[str | Path], breaks: Breaks = "blank",
     files = [existing_file(p) for p in ([path] if isinstance(path, str | Path) else path)]
 
     def documents() -> Iterator[Document]:
-        number = 0
+        numbers = count(1)
         for file in files:
-            for number, content in enumerate(_passages(read_lines(file, encoding), breaks), number + 1):
+            for content in _passages(read_lines(file, encoding), breaks):
+                number = next(numbers)
                 document = checked(Document(content, None, number), f"{file}, document {number}", "error")
                 if document is not None:
                     yield document

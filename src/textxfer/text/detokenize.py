@@ -4,98 +4,95 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, UP, WREP
 
 MAX_REPEATS = 100
 """A model that writes `xxrep 1000000 a` gets no more than this many."""
 
-_CLITIC = re.compile(r"(?:n['’]t|['’](?:s|re|ve|ll|d|m|em))$", re.IGNORECASE)
-_CLOSES = frozenset(".,;:!?)]}%…»”’") | {"...", "\n", "\n\n"}
-_OPENS = frozenset("([{#$£€¥«“‘¿¡") | {"\n", "\n\n"}
-_JOINS = frozenset("-/\\_")
-_ENDS_SENTENCE = frozenset(".!?\n")
+_CLITIC = re.compile(r"(?:n['’]t|['’](?:s|re|ve|ll|d|m|em))$", re.IGNORECASE)  # noqa: RUF001
+_CLOSING = frozenset(".,;:!?)]}%…»”’\n")  # noqa: RUF001
+_OPENING = frozenset("([{#$£€¥«“‘¿¡\n")  # noqa: RUF001
+_JOINING = frozenset("-/\\_")
+_QUOTES = frozenset("\"'")
+_SENTENCE_ENDS = frozenset(".!?\n")
+
+
+class _Unit(NamedTuple):
+    """A token with the marks that stood before it."""
+
+    token: str
+    case: str = ""
+    run: int = 1
+    times: int = 1
 
 
 def detokenize(tokens: Sequence[str]) -> str:
     """Write tokens as text: marks are applied and dropped, spaces go where English typography has them.
 
     What tokenization lost cannot come back: the case of single letters is guessed ("i", and at the start of a
-    sentence), hyphens are taken to join words.
+    sentence), hyphens and slashes are taken to join words.
 
     Args:
-        tokens: Tokens as tokenizers return them or a language model writes them; marks may stand anywhere.
+        tokens: Tokens as a tokenizer returns them or a language model writes them; marks may stand anywhere.
     """
     text = ""
-    glued = True  # whether the next piece follows without a space
-    quotes: set[str] = set()
-    for piece, glue_left in _pieces(tokens):
-        closes = _closes(piece, text, quotes)
-        if glue_left or closes or piece in _JOINS or glued or not text:
-            text += piece
-        else:
-            text += f" {piece}"
-        glued = piece in _OPENS or piece in _JOINS or (piece in ('"', "'") and not closes)
-        if piece in ('"', "'"):
-            quotes ^= {piece}
+    spaced = False  # whether a space is due before an ordinary word
+    open_quotes: set[str] = set()
+    for word, joined in _words(_units(tokens)):
+        possessive = word == "'" and word not in open_quotes and text[-1:] in ("s", "S")
+        closes = possessive or word in open_quotes or _CLOSING.issuperset(word) or _CLITIC.match(word) is not None
+        joins = word in _JOINING
+        text += f" {word}" if spaced and not (joined or closes or joins) else word
+        spaced = not (joins or word in _OPENING or word == "\n\n" or (word in _QUOTES and not closes))
+        if word in _QUOTES and not possessive:
+            open_quotes ^= {word}
     return text.strip()
 
 
-def _closes(piece: str, text: str, quotes: set[str]) -> bool:
-    if piece == "'" and piece not in quotes and text[-1:].lower() == "s":
-        return True
-    return piece in _CLOSES or piece in quotes or bool(_CLITIC.match(piece))
-
-
-def _pieces(tokens: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Apply the marks; yield pieces of text and whether each belongs to the word before it."""
-    case: str | None = None
-    shouting = sentence_start = True
-    shouting = False
-    i = 0
-    while i < len(tokens):
-        token = tokens[i]
-        count = _count_after(tokens, i) if token in (FLD, REP, WREP) else None
-        i += 1
-        if token in (BOS, PAD):
-            continue
+def _units(tokens: Sequence[str]) -> Iterator[_Unit]:
+    """Gather the marks before each token; padding and marks without their token are dropped."""
+    case, run, times = "", 1, 1
+    pairs = iter(zip(tokens, [*tokens[1:], ""]))
+    for token, following in pairs:
         if token in (UP, MAJ):
             case = token
-            continue
-        if token == FLD and count is not None:
-            i += 1
-            yield "\n", True
-            continue
-        glue = False
-        if token == REP and count is not None and i + 1 < len(tokens):
-            token, glue = tokens[i + 1] * count, tokens[i + 1].isalnum()
-            i += 2
-        elif token == WREP and count is not None and i + 1 < len(tokens):
-            i += 1
-            while tokens[i] in (UP, MAJ) and i + 1 < len(tokens):
-                case, i = tokens[i], i + 1
-            word = _cased(tokens[i], case)
-            token, case = " ".join([word] * count), None
-            i += 1
+        elif token in (FLD, REP, WREP) and _is_number(following):
+            next(pairs)
+            n = min(int(following), MAX_REPEATS)
+            if token == FLD:
+                yield _Unit("\n")
+            elif token == REP:
+                run = n
+            else:
+                times = n
+        elif token and token not in (BOS, PAD):
+            yield _Unit(token, case, run, times)
+            case, run, times = "", 1, 1
+
+
+def _words(units: Iterator[_Unit]) -> Iterator[tuple[str, bool]]:
+    """Apply the marks; yield each word and whether it belongs to the one before it without a space."""
+    shouting, sentence_begins = False, True
+    for token, case, run, times in units:
         if _CLITIC.match(token):
-            token = token.upper() if shouting else token
+            word = token.upper() if shouting else token
         else:
+            word = _with_case(token, case)
+            if len(token) == 1 and not case and run == 1 and (token == "i" or sentence_begins):
+                word = token.upper()
             shouting = case == UP
-            token = _cased(token, case)
-            if case is None and len(token) == 1 and not glue and (token == "i" or sentence_start):
-                token = token.upper()
-        case = None
-        yield token, glue
-        sentence_start = token[-1] in _ENDS_SENTENCE if token else sentence_start
+        word = " ".join([word * run] * times)
+        yield word, run > 1 and token.isalnum()
+        sentence_begins = word[-1:] in _SENTENCE_ENDS
 
 
-def _cased(token: str, case: str | None) -> str:
+def _with_case(token: str, case: str) -> str:
     if case == UP:
         return token.upper()
     return token[:1].upper() + token[1:] if case == MAJ else token
 
 
-def _count_after(tokens: Sequence[str], i: int) -> int | None:
-    """The number that follows a mark, bounded; None if none does."""
-    following = tokens[i + 1] if i + 1 < len(tokens) else ""
-    return min(int(following), MAX_REPEATS) if following.isascii() and following.isdigit() else None
+def _is_number(token: str) -> bool:
+    return token.isascii() and token.isdigit() and len(token) < 10

@@ -11,6 +11,7 @@ import multiprocessing
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,10 @@ class Numbering:
         self._counts[numbers] += np.bincount(encoded.ids, minlength=len(numbers))
         return numbers[encoded.ids]
 
+    def tokens(self) -> list[str]:
+        """Return the tokens in the order of their numbers."""
+        return list(self.number)
+
     def counts(self) -> dict[str, int]:
         """Return how often each token was seen."""
         return dict(zip(self.number, self._counts.tolist()))
@@ -85,11 +90,12 @@ def encode(texts: Iterable[str], tokenizer: Tokenizer, n_workers: int = 1) -> It
         n_workers: Number of processes; 1 means this one. The result does not depend on it.
     """
     pieces = _pieces(texts)
-    if n_workers == 1:
-        for piece in pieces:
-            yield _encode_piece(tokenizer, piece)
+    head = list(islice(pieces, 2))
+    pieces = chain(head, pieces)
+    if n_workers == 1 or len(head) < 2:
+        yield from (_encode_piece(tokenizer, piece) for piece in pieces)
         return
-    # A fresh process, not a fork: forks of a process with threads (torch has some) can hang.
+    # Fresh processes, not forks: a fork of a process with threads (torch has some) can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_workers, context, initializer=_start_worker, initargs=(tokenizer,)) as pool:
         waiting: deque[Future[Encoded]] = deque()

@@ -21,7 +21,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write a JSON file under a temporary name, sync it and move it into place."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
             json.dump(value, file, ensure_ascii=False, indent=1)
             file.write("\n")
             file.flush()
@@ -45,7 +45,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected {what}")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
     except ValueError as error:
         raise DataError(f"{path}: not readable as JSON ({error}); {what} is damaged, build it again") from None
     if not isinstance(value, dict):

@@ -7,7 +7,7 @@ import io
 import lzma
 import zlib
 from codecs import lookup
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -47,8 +47,13 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: the packed file is damaged or cut short ({error}); copy it again") from error
 
 
-def read_lines(path: Path, encoding: str) -> Iterator[str]:
+def read_lines(path: Path, encoding: str, where: Callable[[int], str] | None = None) -> Iterator[str]:
     """Yield the lines of a file with their line ends; a byte order mark is dropped.
+
+    Args:
+        path: The file.
+        encoding: Its encoding.
+        where: What to call the place of a line, given its number; for the message.
 
     Raises:
         DataError: The file is damaged, or a line is not in the given encoding.
@@ -62,7 +67,8 @@ def read_lines(path: Path, encoding: str) -> Iterator[str]:
             try:
                 text = line.decode(encoding)
             except UnicodeDecodeError as error:
-                raise DataError(_not_decodable(path, number, offset + error.start, line[error.start], encoding)) from None
+                place = where(number) if where else f"{path}, line {number}"
+                raise DataError(_not_decodable(place, offset + error.start, line[error.start], encoding)) from None
             yield text.removeprefix("\ufeff") if number == 1 else text
             offset += len(line)
 
@@ -91,8 +97,8 @@ def _wide_lines(path: Path, file: IO[bytes], encoding: str) -> Iterator[str]:
         raise DataError(f"{path}: not {encoding} text ({error}); pass the right encoding=") from None
 
 
-def _not_decodable(path: Path, line: int, offset: int, byte: int, encoding: str) -> str:
+def _not_decodable(place: str, offset: int, byte: int, encoding: str) -> str:
     return (
-        f"{path}, line {line}: byte 0x{byte:02x} at offset {offset} is not {encoding}; "
+        f"{place}: byte 0x{byte:02x} at offset {offset} of the file is not {encoding}; "
         f"pass encoding=, often 'cp1252' or 'latin-1', or save the file as UTF-8"
     )

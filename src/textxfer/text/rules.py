@@ -42,10 +42,10 @@ SPECIALS = (UNK, PAD, BOS, FLD, REP, WREP, UP, MAJ)
 
 VERSION = 1
 MAX_CHUNK = 256
-"""Longer strings without white space are cut: they are no words, and tokenizers take quadratic time on them."""
+"""Longer strings without white space are cut: they are no words, and spaCy takes quadratic time on them."""
 
 _SPACED = re.compile(r"([/#\\])")
-_SHOUTED = re.compile(r"(?<![^\W_])[^\W\d_]{1,64}(?:['’][^\W\d_]{1,64}){1,4}(?![^\W_])")
+_CONTRACTION = re.compile(r"(?<![^\W_])[^\W\d_]{1,64}(?:['\u2019][^\W\d_]{1,64}){1,4}(?![^\W_])")
 _FORGED = re.compile(r"(?<![^\W_])(xx)(unk|pad|bos|rep|wrep|up|maj)(?![^\W_])", re.IGNORECASE)
 
 
@@ -95,7 +95,7 @@ class Rules:
     def pre(self, text: str) -> str:
         """Return the text as the tokenizer is to see it."""
         words = re.split(r"([ \n]+)", self.pre_document(text))
-        return "".join(self.pre_chunk(word) for word in words)
+        return "".join([self.pre_chunk(word) if word.strip() else word for word in words])
 
     def post(self, tokens: Sequence[str]) -> list[str]:
         """Return the tokens of a text as the model is to see them."""
@@ -104,35 +104,35 @@ class Rules:
     def pre_document(self, text: str) -> str:
         """Clean a text: entities, line breaks, spaces, repeated words, marks of fields."""
         text = clean(text, self.normalize)
-        if "xx" in text or "XX" in text or "xX" in text or "Xx" in text:
+        if "xx" in text or "XX" in text or "Xx" in text or "xX" in text:
             text = _FORGED.sub(r"\1 \2", text)  # or a text could claim to be padding
         if "<unk>" in text:
             text = text.replace("<unk>", UNK)
         text = collapse_words(tidy_spaces(text), self.repeat_words, WREP)
         if self.mark_fields and not text.startswith(FLD):
-            text = f"{FLD} 1 {text}".rstrip(" ")
+            text = f"{FLD} 1 {text}".strip()
         return text
 
     def pre_chunk(self, chunk: str) -> str:
         """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
-        chunk = self._repeated.sub(self._mark_run, chunk)
-        if len(chunk) > MAX_CHUNK:
-            chunk = " ".join(chunk[i : i + MAX_CHUNK] for i in range(0, len(chunk), MAX_CHUNK))
-        if self.normalize and not chunk.isascii():
-            chunk = " ".join(unicodedata.normalize("NFC", part) for part in chunk.split(" "))
-        if "'" in chunk or "’" in chunk:
-            chunk = _SHOUTED.sub(self._lower_contraction, chunk)
-        return _SPACED.sub(r" \1 ", chunk).strip(" ") if _SPACED.search(chunk) else chunk
+        word = self._run.sub(_mark_run, chunk)
+        if len(word) > MAX_CHUNK:
+            word = " ".join([word[i : i + MAX_CHUNK] for i in range(0, len(word), MAX_CHUNK)])
+        if self.normalize and not word.isascii():
+            # Part by part: normalization takes quadratic time on long sequences of combining marks.
+            word = " ".join([unicodedata.normalize("NFC", part) for part in word.split(" ")])
+        if "'" in word or "\u2019" in word:
+            word = _CONTRACTION.sub(self._lower_contraction, word)
+        word = _SPACED.sub(r" \1 ", word)
+        return " ".join(word.split()) if " " in word else word
 
     def post_chunk(self, tokens: Sequence[str]) -> list[str]:
         """Lower the case of tokens and put marks before those that had one."""
         marked: list[str] = []
         for token in tokens:
             lower = token.lower()
-            if lower != token:
-                mark = self._case_mark(token)
-                if mark:
-                    marked.append(mark)
+            if lower != token and (mark := self._case_mark(token)):
+                marked.append(mark)
             marked.append(lower)
         return marked
 
@@ -153,32 +153,30 @@ class Rules:
         return cls(**value)
 
     @cached_property
-    def _repeated(self) -> re.Pattern[str]:
-        character = r"[^\s]" if self.repeat_digits else r"[^\s\d]"
+    def _run(self) -> re.Pattern[str]:
+        character = r"\S" if self.repeat_digits else r"[^\s\d]"
         return re.compile(rf"({character})\1{{{self.repeat_chars - 1},}}")
-
-    def _mark_run(self, match: re.Match[str]) -> str:
-        run = match.group()
-        return f" {REP} {len(run)} {run[0]} "
 
     def _lower_contraction(self, match: re.Match[str]) -> str:
         # Tokenizers know contractions in lower case only: "DON'T" would stay one rare word.
         word = match.group()
         if not word.isupper():
             return word
-        return f" {UP} {word.lower()}" if sum(map(str.isalpha, word)) >= self.min_upper else word.lower()
+        return f" {UP} {word.lower()}" if _n_letters(word) >= self.min_upper else word.lower()
 
     def _case_mark(self, token: str) -> str | None:
         if token.isupper():
-            letters = sum(map(str.isalpha, token))
-            if letters >= self.min_upper:
-                return UP
-            if letters > 1 and self.mark_capitalised:
-                return None
-            return None
-        if self.mark_capitalised and token[1:] == token[1:].lower():
-            return MAJ
-        return None
+            return UP if _n_letters(token) >= self.min_upper else None
+        return MAJ if self.mark_capitalised and token[1:] == token[1:].lower() else None
+
+
+def _mark_run(match: re.Match[str]) -> str:
+    run = match.group()
+    return f" {REP} {len(run)} {run[0]} "
+
+
+def _n_letters(word: str) -> int:
+    return sum(map(str.isalpha, word))
 
 
 PRESETS = {

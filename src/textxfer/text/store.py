@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from textxfer.text.document import Document
+from textxfer.text.gather import gather
 from textxfer.text.rules import BOS
-from textxfer.text.store_build import Built, build
-from textxfer.text.store_files import read_store
+from textxfer.text.store_build import Recipe, build
+from textxfer.text.store_files import Built, read_store
 from textxfer.text.tokenizer import Tokenizer
 from textxfer.text.vocab import Vocab
 
@@ -55,6 +56,7 @@ class TokenStore:
         tokenizer: Tokenizer | None = None,
         *,
         vocab: Vocab | None = None,
+        extend: Vocab | None = None,
         max_vocab: int = 60_000,
         min_count: int = 2,
         like: TokenStore | None = None,
@@ -72,6 +74,7 @@ class TokenStore:
                 with an existing store without tokenizing it.
             tokenizer: The tokenizer; may be left out with `like`.
             vocab: Use this vocabulary instead of counting one.
+            extend: Let the counted vocabulary also have the tokens of this one, such as a pretrained model's.
             max_vocab: Largest size of a counted vocabulary, special tokens included.
             min_count: Leave out tokens seen less often; at least 1.
             like: Use tokenizer, vocabulary and, if it has some, classes of this store: for validation and test.
@@ -82,26 +85,14 @@ class TokenStore:
             DataError: No documents, a label that `like` does not have, or a different store in the folder.
             ValueError: Arguments that contradict each other.
         """
-        tokenizer = _tokenizer_for(tokenizer, like)
         if like is not None:
             if vocab is not None and vocab != like.vocab:
                 raise ValueError("vocab and like.vocab differ; give one of them")
             vocab = like.vocab
-        classes = like.classes if like is not None else []
+        classes = () if like is None else tuple(like.classes)
+        recipe = Recipe(_tokenizer_for(tokenizer, like), vocab, extend, max_vocab, min_count, classes)
         target = None if path is None else Path(path)
-        return cls(
-            build(
-                target,
-                documents,
-                tokenizer,
-                vocab=vocab,
-                max_vocab=max_vocab,
-                min_count=min_count,
-                classes=classes,
-                n_workers=n_workers,
-                overwrite=overwrite,
-            )
-        )
+        return cls(build(target, documents, recipe, n_workers=n_workers, overwrite=overwrite))
 
     @classmethod
     def open(cls, path: str | Path, vocab: Vocab | None = None, *, verify: bool = True) -> TokenStore:
@@ -127,6 +118,11 @@ class TokenStore:
     def offsets(self) -> np.ndarray:
         """Where documents begin and end in `ids`: document i is `ids[offsets[i]:offsets[i + 1]]` (int64, (D + 1,))."""
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+    @property
+    def base_ids(self) -> np.ndarray:
+        """The ids that `starts` points into; a view shares those of its store."""
+        return self._built.ids
 
     @property
     def n_tokens(self) -> int:
@@ -216,31 +212,6 @@ class TokenStore:
     def __repr__(self) -> str:
         where = "in memory" if self.path is None else f"at {self.path}"
         return f"<TokenStore {where}: {len(self):,} documents, {self.n_tokens:,} tokens, {len(self.vocab):,} types>"
-
-
-def gather(ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, *, backward: bool = False) -> np.ndarray:
-    """Copy stretches of `ids` one behind the other.
-
-    Args:
-        ids: All ids.
-        starts: Where each stretch begins.
-        lengths: How long each is.
-        backward: Whether to reverse each stretch behind its first id.
-    """
-    out = np.empty(int(lengths.sum()), ids.dtype)
-    position = 0
-    for first in range(0, len(starts), _GATHER_BLOCK):
-        begin, length = starts[first : first + _GATHER_BLOCK], lengths[first : first + _GATHER_BLOCK]
-        ends = np.cumsum(length)
-        within = np.arange(ends[-1]) - np.repeat(ends - length, length)
-        if backward:
-            within = np.where(within > 0, np.repeat(length, length) - within, 0)
-        out[position : position + len(within)] = ids[np.repeat(begin, length) + within]
-        position += len(within)
-    return out
-
-
-_GATHER_BLOCK = 4096
 
 
 def _tokenizer_for(tokenizer: Tokenizer | None, like: TokenStore | None) -> Tokenizer:

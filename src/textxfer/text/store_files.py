@@ -132,7 +132,8 @@ def _read_ids(path: Path, vocab: Vocab, n_tokens: int) -> np.ndarray:
         raise DataError(f"{path}: missing; {AGAIN}")
     if path.stat().st_size != n_tokens * dtype.itemsize:
         raise DataError(f"{path}: {path.stat().st_size} bytes, expected {n_tokens * dtype.itemsize}; {AGAIN}")
-    return np.memmap(path, dtype, "r", shape=(n_tokens,))
+    # A plain array over the map: slices of a memmap object are several times slower to make.
+    return np.memmap(path, dtype, "r", shape=(n_tokens,)).view(np.ndarray)
 
 
 def _read_array(path: Path, length: int) -> np.ndarray:

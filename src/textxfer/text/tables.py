@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def read_csv(
     label: str | None = None,
     *,
     delimiter: str | None = None,
+    quotes: bool = True,
     encoding: str = "utf-8",
     on_empty: OnEmpty = "error",
 ) -> Corpus:
@@ -34,6 +36,7 @@ def read_csv(
         text: Column of the text, or several, which become fields marked `xxfld 1`, `xxfld 2`, ...
         label: Column of the class names, which are stripped of white space. None: no labels.
         delimiter: What separates columns; None: a tab in `.tsv` files, a comma in others.
+        quotes: Whether a field may be put in quotation marks; False takes them as part of the text.
         encoding: The file's encoding.
         on_empty: What to do with rows whose text is empty: `error`, or `skip` them.
 
@@ -49,7 +52,7 @@ def read_csv(
         raise ValueError("text= must name at least one column")
     if delimiter is None:
         delimiter = "\t" if ".tsv" in path.suffixes else ","
-    table = _Table(path, columns, label, delimiter, encoding, on_empty)
+    table = _Table(path, columns, label, delimiter, quotes, encoding, on_empty)
     table.check_header()
     return Corpus(str(path), table.documents)
 
@@ -60,13 +63,16 @@ class _Table:
     columns: tuple[str, ...]
     label: str | None
     delimiter: str
+    quotes: bool
     encoding: str
     on_empty: OnEmpty
 
     def check_header(self) -> None:
-        rows = self._rows()
-        self._positions(next(rows)[1])
-        rows.close()
+        with closing(self._rows()) as rows:
+            header = next(rows, None)
+            if header is None:
+                raise DataError(f"{self.path}: the file is empty")
+            self._positions(header[1])
 
     def documents(self) -> Iterator[Document]:
         rows = self._rows()
@@ -92,18 +98,25 @@ class _Table:
             raise DataError(f"{where}: the label in column {self.label!r} is missing; fill it in or remove the row")
         return cell.strip()
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _rows(self) -> Generator[tuple[int, list[str]], None, None]:
         """Yield the line on which each row ends and its cells, the header first; blank lines are passed over."""
         csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-        reader = csv.reader(read_lines(self.path, self.encoding), delimiter=self.delimiter, strict=True)
         number = 0
+
+        def where(line: int) -> str:
+            return f"{self.path}, {f'row {number}' if number else 'header'} (line {line})"
+
+        lines = read_lines(self.path, self.encoding, where)
+        quoting = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
+        reader = csv.reader(lines, delimiter=self.delimiter, quoting=quoting, strict=True)
         try:
-            for number, cells in enumerate(filter(None, reader)):
+            for cells in filter(None, reader):
                 yield reader.line_num, cells
+                number += 1
         except csv.Error as error:
             raise DataError(
-                f"{self.path}, row {number + 1} (line {reader.line_num}): {error}; "
-                f"is a quote left open, or is {self.delimiter!r} the wrong delimiter?"
+                f"{where(reader.line_num)}: {error}; is a quote left open (quotes=False takes quotes as they are), "
+                f"or is {self.delimiter!r} the wrong delimiter?"
             ) from None
 
     def _positions(self, header: list[str]) -> list[int]:

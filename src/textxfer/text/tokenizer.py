@@ -148,16 +148,16 @@ class SpacyTokenizer(_RememberingTokenizer):
     def _split(self, words: list[str]) -> list[list[str]]:
         if not words:
             return []
-        if self._spacy is None:
-            self._spacy = _blank(self.language)
+        spacy_tokenizer = self._spacy or _blank(self.language)
+        self._spacy = spacy_tokenizer
         # One call for all words: making spaCy's Doc costs more than tokenizing a word.
         split: list[list[str]] = [[]]
-        for token in self._spacy(" ".join(words)):
+        for token in spacy_tokenizer(" ".join(words)):
             split[-1].append(token.text)
             if token.whitespace_:
                 split.append([])
         if len(split) != len(words):  # a language whose tokenizer treats spaces in a way of its own
-            split = [[token.text for token in self._spacy(word)] for word in words]
+            split = [[token.text for token in spacy_tokenizer(word)] for word in words]
         return split
 
     def _age(self) -> None:

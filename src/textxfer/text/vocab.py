@@ -44,7 +44,12 @@ class Vocab:
 
     @classmethod
     def from_counts(
-        cls, counts: Mapping[str, int], specials: Iterable[str], max_size: int = 60_000, min_count: int = 2
+        cls,
+        counts: Mapping[str, int],
+        specials: Iterable[str],
+        max_size: int = 60_000,
+        min_count: int = 2,
+        keep: Sequence[str] = (),
     ) -> Vocab:
         """Choose the most frequent tokens; ties are broken by the token, so the result has no accidents.
 
@@ -53,6 +58,8 @@ class Vocab:
             specials: Tokens that come first whatever their counts.
             max_size: Largest number of tokens, special ones included; exact, never rounded.
             min_count: Tokens seen less often are left out.
+            keep: Tokens to have in any case, such as those of a pretrained model; the others of them follow the
+                chosen tokens, on top of `max_size`.
 
         Raises:
             ValueError: `max_size` leaves no room for anything but special tokens, or `min_count` is below 1.
@@ -65,7 +72,8 @@ class Vocab:
         special = set(first)
         candidates = [(-n, token) for token, n in counts.items() if n >= min_count and token not in special]
         rest = [token for _, token in sorted(candidates)[: max_size - len(first)]]
-        tokens = first + rest
+        chosen = special.union(rest)
+        tokens = first + rest + [token for token in keep if token not in chosen]
         kept = [int(counts.get(token, 0)) for token in tokens]
         kept[tokens.index(UNK)] += sum(counts.values()) - sum(kept)
         return cls(tokens, kept)

@@ -23,8 +23,8 @@ def word_pattern() -> re.Pattern[str]:
     word = rf"{letter}(?:{letter}|[{marks}\u200c\u200d])*+"
     return re.compile(
         r"[:;=8][-^'o]?[)(\]\[DPp|*](?!\w)|<3(?!\w)"
-        rf"|{letter}+?(?=n['’]t(?!\w))|n['’]t(?!\w)|['’](?:s|re|ve|ll|d|m|S|RE|VE|LL|D|M)(?!\w)"
-        rf"|{letter}{{1,2}}['’](?={letter}{{2}})"
+        rf"|{letter}+?(?=n['\u2019]t(?!\w))|n['\u2019]t(?!\w)|['\u2019](?:s|re|ve|ll|d|m)(?!\w)"
+        rf"|{letter}{{1,2}}['\u2019](?={letter}{{2}})"
         r"|(?:[^\W\d_]\.){2,}"
         r"|\d+(?:[.,:]\d+)++(?!\w)"
         rf"|[{_IDEOGRAPHS}][{marks}]*"
@@ -42,7 +42,7 @@ def split_word(word: str) -> list[str]:
 
 
 def _combining_marks() -> str:
-    """All combining marks as the inside of a character class; Python's `\\w` leaves them out."""
+    """All combining marks as the inside of a character class; Python's own class of letters leaves them out."""
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in _mark_ranges())
 
 

@@ -1,0 +1,149 @@
+"""The tiny training behind `textxfer.testing`, and how two trainings are compared."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textxfer.batch import Batch, Loaders
+from textxfer.callbacks import CarryHidden, GradualUnfreeze, MixedPrecision
+from textxfer.models.awd_lstm import AWDLSTMConfig
+from textxfer.models.language_model import LanguageModel, token_loss
+from textxfer.training.callback import Callback
+from textxfer.training.learner import Learner
+from textxfer.training.metrics import IGNORED, Accuracy, Perplexity
+from textxfer.training.state import capture, set_seed
+
+EPOCHS, BATCHES, LR = 3, 3, 1e-2
+_VOCAB, _WIDTH, _TIME = 12, 3, 5
+
+
+@final
+class _Stream:
+    """A language model's loader of random ids, with a number of targets that differs from batch to batch."""
+
+    def __init__(self, seed: int, n_batches: int) -> None:
+        self._seed, self._n = seed, n_batches
+        self._epoch = self._start = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def seek(self, batch: int) -> None:
+        self._start = batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        start, self._start = self._start, 0
+        generator = np.random.default_rng((self._seed, self._epoch))
+        ids = torch.from_numpy(generator.integers(0, _VOCAB, (self._n, _TIME + 1, _WIDTH)))
+        for index in range(start, self._n):
+            target = ids[index, 1:].clone()
+            target[_TIME - index % 3 :] = IGNORED
+            yield Batch((ids[index, :-1],), target, int((target != IGNORED).sum()))
+
+
+def tiny_learner(callbacks: Sequence[Callback]) -> Learner:
+    """Return a learner of a tiny language model with dropout, the same one each time."""
+    set_seed(0)
+    model = LanguageModel(AWDLSTMConfig(vocab=_VOCAB, embed=4, hidden=6, layers=2))
+    loaders = Loaders(_Stream(1, BATCHES), _Stream(2, 2))
+    figures = [Perplexity(), Accuracy()]
+    return Learner(model, loaders, token_loss, metrics=figures, callbacks=callbacks, device="cpu")
+
+
+def hard_setup(callback: Callback) -> list[Callback]:
+    """Return the callbacks of the hard setup, without one of the class that is checked."""
+    base: list[Callback] = [CarryHidden(), GradualUnfreeze(), MixedPrecision("bf16")]
+    return [other for other in base if type(other) is not type(callback)]
+
+
+def hard_fit(learn: Learner) -> None:
+    """Train with a schedule of rate and momentum."""
+    learn.fit_one_cycle(EPOCHS, LR)
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Leave the random generators of Python, NumPy and torch as they were."""
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+        torch.set_rng_state(kept[2])
+
+
+def difference(found: Learner, expected: Learner) -> str | None:
+    """Name the first thing in which two trained learners differ, or return None."""
+    one, other = capture(found), capture(expected)
+    for key in sorted(one.tensors.keys() | other.tensors.keys()):
+        if key.startswith("callback/"):
+            continue
+        if key not in one.tensors or key not in other.tensors:
+            return f"{key} is there only once"
+        if not same(one.tensors[key], other.tensors[key]):
+            return f"{key} differs"
+    for name in ("groups", "trainable", "random", "fits_done", "epochs_done"):
+        if not same(one.values[name], other.values[name]):
+            return f"{name}: {one.values[name]} instead of {other.values[name]}"
+    return _history_difference(found, expected)
+
+
+def _history_difference(found: Learner, expected: Learner) -> str | None:
+    for row, wanted in zip(found.history.epochs, expected.history.epochs):
+        for name in (row | wanted).keys() - {"seconds"}:
+            if not same(row.get(name), wanted.get(name)):
+                return f"epoch {row['epoch']}: {name} is {row.get(name)} instead of {wanted.get(name)}"
+    if len(found.history) != len(expected.history):
+        return f"{len(found.history)} epochs instead of {len(expected.history)}"
+    columns, wanted_columns = dict(found.history.steps), dict(expected.history.steps)
+    wrong = [name for name, column in columns.items() if not same(column, wanted_columns[name])]
+    return f"the history of batches differs in {', '.join(wrong)}" if wrong else None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal to the last bit; NaN equals NaN."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        return alike and bool(((one == other) | ((one != one) & (other != other))).all())
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    return type(one) is type(other) and one == other
+
+
+def surroundings(learn: Learner) -> dict[str, Any]:
+    """Return what a fit must leave as it found it."""
+    modules = dict(learn.model.named_modules())
+    return {
+        "learn.forward": learn.forward,
+        "learn.compute": learn.compute,
+        "learn.model": learn.model,
+        "learn.loaders": learn.loaders,
+        "learn.loss_fn": learn.loss_fn,
+        "learn.callbacks": list(learn.callbacks),
+        "learn.trainable": learn.trainable,
+        "requires_grad": {name: param.requires_grad for name, param in learn.model.named_parameters()},
+        "gradients": [name for name, param in learn.model.named_parameters() if param.grad is not None],
+        "hyper-parameters": [
+            {k: v for k, v in group.items() if k != "params"} for group in learn.optimizer.param_groups
+        ],
+        "compute_dtype": {name: getattr(module, "compute_dtype", None) for name, module in modules.items()},
+        "hooks": {name: (len(m._forward_hooks), len(m._forward_pre_hooks)) for name, m in modules.items()},
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "gradient mode": torch.is_grad_enabled(),
+    }

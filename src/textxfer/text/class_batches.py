@@ -1,0 +1,169 @@
+"""Batches for classifiers: documents of similar length together, padded behind their end.
+
+Shapes: T time (longest document of the batch), B batch (documents), D documents of the loader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textxfer.batch import Batch
+from textxfer.text.document import DataError
+from textxfer.text.store import TokenStore
+
+Rows = TypeVar("Rows", Tensor, np.ndarray)
+
+_JITTER = 0.1
+
+
+class ClassBatches:
+    """A loader of `Batch((ids, lengths), labels, n)`.
+
+    ids (T, B) int64 are padded with `xxpad`, lengths (B,) int64 stay on the CPU, labels (B,) int64 are None if the
+    documents have none, n = B. The documents of a batch are sorted, longest first.
+
+    With `shuffle`, documents are sorted by their length with some jitter, cut into batches, and the batches shuffled,
+    all as functions of seed and epoch; the batch that needs most memory comes first. Without, they are sorted by
+    length, the same each time; `order` and `unsort` lead back to the order of the documents.
+
+    Args:
+        store: The documents.
+        batch_size: Number of documents B of a batch, the last one excepted.
+        docs: Indices of the documents to use; None: all.
+        tokens_per_batch: Largest number of tokens T * B of a batch, padding included; `batch_size` then is not used.
+            A longer document is a batch of its own.
+        seed: Seed of the order.
+        shuffle: Whether the order is new each epoch: for training.
+        backward: Whether to read each document from its end; `xxbos` stays in front.
+        max_tokens: Use `xxbos` and the last tokens of longer documents, so many in all; None: all tokens.
+        device: Where ids and labels are put; None: CPU.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        batch_size: int = 32,
+        *,
+        docs: Sequence[int] | np.ndarray | None = None,
+        tokens_per_batch: int | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        backward: bool = False,
+        max_tokens: int | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("tokens_per_batch", tokens_per_batch)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if max_tokens is not None and max_tokens < 2:
+            raise ValueError(f"max_tokens={max_tokens} must be at least 2: xxbos and a token")
+        self.store = store if docs is None else store.subset(docs)
+        if len(self.store) == 0:
+            raise ValueError("there are no documents to make batches of")
+        self.batch_size, self.tokens_per_batch, self.max_tokens = batch_size, tokens_per_batch, max_tokens
+        self.seed, self.shuffle, self.backward = seed, shuffle, backward
+        self.device = torch.device("cpu" if device is None else device)
+        self.lengths: np.ndarray = self.store.lengths if max_tokens is None else self.store.lengths.clip(max=max_tokens)
+        self.labelled = _labelled(self.store)
+        self._epoch = self._start = 0
+        self._plan: tuple[int, list[np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        """Number of batches of the current epoch."""
+        return len(self.batches_of(self._epoch))
+
+    def __iter__(self) -> Iterator[Batch]:
+        start, self._start = self._start, 0
+        return map(self._batch, self.batches_of(self._epoch)[start:])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the given epoch (0, 1, ...)."""
+        self._epoch = epoch
+
+    def seek(self, batch: int) -> None:
+        """Make the next iteration, and only that one, start at `batch` (0-based)."""
+        if batch < 0:
+            raise ValueError(f"batch={batch} must not be negative")
+        self._start = batch
+
+    @property
+    def order(self) -> np.ndarray:
+        """Position, among the documents of the loader, of each row that the current epoch yields, (D,) int64."""
+        return np.concatenate(self.batches_of(self._epoch))
+
+    def unsort(self, rows: Rows) -> Rows:
+        """Put rows, such as predictions of one pass, into the order of the documents.
+
+        Args:
+            rows: Of length D in their first dimension, in the order in which the loader yields documents.
+        """
+        if len(rows) != len(self.store):
+            raise ValueError(f"{len(rows)} rows for {len(self.store)} documents")
+        place = np.argsort(self.order)
+        if isinstance(rows, Tensor):
+            return rows[torch.from_numpy(place).to(rows.device)]
+        return rows[place]
+
+    def batches_of(self, epoch: int) -> list[np.ndarray]:
+        """Return the positions of the documents of each batch of an epoch."""
+        key = epoch if self.shuffle else 0
+        if self._plan is None or self._plan[0] != key:
+            self._plan = (key, self._cut(key))
+        return self._plan[1]
+
+    def padding_share(self) -> float:
+        """Share of the positions in the current epoch's batches that are padding."""
+        cells = sum(int(self.lengths[docs].max()) * len(docs) for docs in self.batches_of(self._epoch))
+        return 1 - float(self.lengths.sum()) / cells
+
+    def _cut(self, epoch: int) -> list[np.ndarray]:
+        rng = np.random.default_rng((self.seed, epoch))
+        key = self.lengths.astype(np.float64)
+        if self.shuffle:  # the permutation decides between equal lengths, the jitter between similar ones
+            key *= 1 + _JITTER * rng.random(len(key))
+            mixed = rng.permutation(len(key))
+            order = mixed[np.argsort(-key[mixed], kind="stable")]
+        else:
+            order = np.argsort(-key, kind="stable")
+        batches = [batch[np.argsort(-self.lengths[batch], kind="stable")] for batch in self._pieces(order)]
+        if self.shuffle:
+            largest = max(range(len(batches)), key=lambda i: self.lengths[batches[i][0]] * len(batches[i]))
+            batches.insert(0, batches.pop(largest))  # memory that does not suffice shows at once
+            batches[1:] = [batches[1 + i] for i in rng.permutation(len(batches) - 1)]
+        return batches
+
+    def _pieces(self, order: np.ndarray) -> list[np.ndarray]:
+        if self.tokens_per_batch is None:
+            return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        cuts, first, longest = [], 0, 0
+        for i, length in enumerate(self.lengths[order].tolist()):
+            longest = max(longest, length)
+            if i > first and longest * (i - first + 1) > self.tokens_per_batch:
+                cuts.append(i)
+                first, longest = i, length
+        return np.split(order, cuts)
+
+    def _batch(self, docs: np.ndarray) -> Batch:
+        lengths, whole, starts = self.lengths[docs], self.store.lengths[docs], self.store.starts[docs]
+        step = np.arange(int(lengths.max()))[:, None]
+        inside = step < lengths
+        # Behind xxbos come the last tokens of the document, or all of them from the last one back.
+        position = whole - step if self.backward else whole - lengths + step
+        position = np.where(inside & (step > 0), position, 0)
+        ids = np.where(inside, self.store.base_ids[starts + position], self.store.vocab.pad_id).astype(np.int64)
+        target = torch.from_numpy(self.store.labels[docs]).to(self.device) if self.labelled else None
+        return Batch((torch.from_numpy(ids).to(self.device), torch.from_numpy(lengths)), target, len(docs))
+
+
+def _labelled(store: TokenStore) -> bool:
+    """Whether the documents have labels; all or none must have one."""
+    missing = np.flatnonzero(store.labels < 0)
+    if 0 < len(missing) < len(store):
+        row = store.rows[missing[0]]
+        raise DataError(f"row {row}: no label, while other documents have one; {len(missing)} are without")
+    return len(missing) == 0

@@ -1,0 +1,171 @@
+"""Batches for language models: parallel lanes through the whole text, cut into windows.
+
+All documents follow one another in one stream of N tokens. It is dealt out to B lanes of L = ceil(N / B) tokens; batch
+after batch a window of T tokens moves down all lanes, so a recurrent state can be carried from batch to batch. Each
+token is a target exactly once per epoch, the first one (predicted from `xxpad`) and the last included, so the
+perplexity over an epoch does not depend on B and T.
+
+Shapes: T time (window), B batch (lanes), L lane length, N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textxfer.batch import Batch
+from textxfer.text.gather import gather
+from textxfer.text.store import TokenStore
+
+IGNORE = -100
+"""Target that does not count, as in torch's cross-entropy."""
+PAD_ID = 1
+"""Id of `xxpad` in every vocabulary made by this package; used where only ids are given."""
+_SPREAD, _SHORTEST, _SHORT_SHARE = 5.0, 5, 0.05
+
+
+class LMBatches:
+    """A loader of `Batch((ids,), target, n)`: ids and target (T, B) int64, n the number of targets that count.
+
+    Order and windows are functions of seed and epoch alone; `seek` starts anywhere without reading what lies before.
+
+    Args:
+        source: A store; or plain ids, which are one document.
+        batch_size: Number of lanes B; per process if there are several.
+        bptt: Length T of a window.
+        seed: Seed of the order of documents and of the windows.
+        shuffle: Whether the documents come in a new order each epoch.
+        vary_bptt: Whether windows vary in length (Merity et al. 2018, section 5: mean `bptt`, halved in 5 % of the
+            cases, standard deviation 5, at least 5), so that the cuts fall elsewhere each epoch.
+        backward: Whether to read each document from its end; `xxbos` stays in front.
+        docs: Indices of the documents to use; None: all.
+        device: Where the ids of an epoch are kept; None: CPU.
+        rank: Number of this process.
+        world: Number of processes; each gets `batch_size` of the `batch_size * world` lanes.
+    """
+
+    def __init__(
+        self,
+        source: TokenStore | Sequence[int] | np.ndarray,
+        batch_size: int,
+        bptt: int = 70,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        vary_bptt: bool = False,
+        backward: bool = False,
+        docs: Sequence[int] | np.ndarray | None = None,
+        device: str | torch.device | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("bptt", bptt), ("world", world)):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank={rank} must be between 0 and world - 1 = {world - 1}")
+        self.batch_size, self.bptt, self.seed = batch_size, bptt, seed
+        self.shuffle, self.vary_bptt, self.backward = shuffle, vary_bptt, backward
+        self.device = torch.device("cpu" if device is None else device)
+        self.rank, self.world = rank, world
+        self._ids, self._pad, self._starts, self._lengths = _documents(source, docs)
+        self.n_tokens = int(self._lengths.sum())
+        if self.n_tokens == 0:
+            raise ValueError("there are no tokens to make batches of")
+        self.lane_length = -(-self.n_tokens // (batch_size * world))
+        if world > 1 and self._targets_per_lane().max(initial=0) < self.lane_length:
+            raise ValueError(f"{self.n_tokens} tokens are too few for {world} processes with {batch_size} lanes each")
+        self._epoch = self._start = 0
+        self._lanes: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Number of batches of the current epoch."""
+        return len(self.windows_of(self._epoch))
+
+    def __iter__(self) -> Iterator[Batch]:
+        start, self._start = self._start, 0
+        return self._batches(self._epoch, start)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of documents and the windows of the given epoch (0, 1, ...)."""
+        self._epoch = epoch
+
+    def seek(self, batch: int) -> None:
+        """Make the next iteration, and only that one, start at `batch` (0-based)."""
+        if batch < 0:
+            raise ValueError(f"batch={batch} must not be negative")
+        self._start = batch
+
+    def windows_of(self, epoch: int) -> np.ndarray:
+        """Return the first and one past the last position of each window in the lanes, (batches, 2) int64."""
+        length = self.lane_length
+        if self.vary_bptt:
+            ends = np.cumsum(self._drawn_windows(epoch))
+            ends = np.append(ends[ends < length], length)
+        else:
+            ends = np.append(np.arange(self.bptt, length, self.bptt), length)
+        return np.stack([np.append(0, ends[:-1]), ends], axis=1)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        lanes = self._lanes_of(epoch)
+        real = self._targets_per_lane()
+        for first, stop in self.windows_of(epoch)[start:].tolist():
+            n = int(np.clip(real - first, 0, stop - first).sum())
+            ids, target = lanes[first:stop].to(torch.int64), lanes[first + 1 : stop + 1].to(torch.int64)
+            if n < target.numel():  # positions behind the end of the text
+                ids = ids.masked_fill_(ids == IGNORE, self._pad)
+            yield Batch((ids,), target, n)
+
+    def _lanes_of(self, epoch: int) -> Tensor:
+        """Lay the stream out in lanes, (L + 1, B) int32: row t is the input at t and the target at t - 1."""
+        key = epoch if self.shuffle else 0
+        if self._lanes is None or self._lanes[0] != key:
+            self._lanes = None  # let go of the last epoch's first
+            self._lanes = (key, torch.from_numpy(self._lay_out(key)).to(self.device))
+        return self._lanes[1]
+
+    def _lay_out(self, epoch: int) -> np.ndarray:
+        starts, lengths = self._starts, self._lengths
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(starts))
+            starts, lengths = starts[order], lengths[order]
+        total = self.batch_size * self.world
+        stream = np.full(total * self.lane_length + 1, IGNORE, np.int32)
+        stream[0] = self._pad
+        stream[1 : self.n_tokens + 1] = gather(self._ids, starts, lengths, backward=self.backward)
+        first = self.rank * self.batch_size
+        own = stream[first * self.lane_length : (first + self.batch_size) * self.lane_length + 1]
+        lanes = np.empty((self.lane_length + 1, self.batch_size), np.int32)
+        lanes[:-1] = own[:-1].reshape(self.batch_size, self.lane_length).T
+        lanes[-1] = own[self.lane_length :: self.lane_length]
+        return lanes
+
+    def _targets_per_lane(self) -> np.ndarray:
+        """Number of targets of each lane of this process that count, (B,)."""
+        lanes = np.arange(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
+        return np.clip(self.n_tokens - lanes * self.lane_length, 0, self.lane_length)
+
+    def _drawn_windows(self, epoch: int) -> np.ndarray:
+        shortest = min(_SHORTEST, self.bptt)
+        rng = np.random.default_rng((self.seed, epoch, 1))
+        n = self.lane_length // shortest + 1
+        mean = np.where(rng.random(n) < _SHORT_SHARE, self.bptt / 2, self.bptt)
+        return np.clip(rng.normal(mean, _SPREAD).astype(np.int64), shortest, self.bptt + int(5 * _SPREAD))
+
+
+def _documents(
+    source: TokenStore | Sequence[int] | np.ndarray, docs: Sequence[int] | np.ndarray | None
+) -> tuple[np.ndarray, int, np.ndarray, np.ndarray]:
+    """Return ids, id of padding, starts and lengths of the documents to use."""
+    if isinstance(source, TokenStore):
+        view = source if docs is None else source.subset(docs)
+        return view.base_ids, source.vocab.pad_id, view.starts, view.lengths
+    if docs is not None:
+        raise ValueError("docs= needs a store; plain ids are one document")
+    ids = np.asarray(source)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise TypeError(f"ids must be whole numbers in one row, not {ids.dtype} of shape {ids.shape}")
+    return ids, PAD_ID, np.zeros(1, np.int64), np.asarray([len(ids)])

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from textxfer.training.files import replacing, write_text
+
+
+def test_writes_a_file_and_its_folder(tmp_path):
+    write_text(tmp_path / "a" / "b.txt", "grün\n")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "grün\n".encode()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "b.txt"
+    write_text(path, "old")
+    with pytest.raises(type(error)), replacing(path) as scratch:
+        scratch.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "b.txt"
+    write_text(path, "old")
+    with replacing(path) as scratch:
+        scratch.write_text("new")
+        assert scratch.parent == path.parent  # the same disk: the change of name is atomic
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
