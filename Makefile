@@ -26,7 +26,7 @@ install: $(STAMP)  ## make .venv and install textxfer with the tested versions o
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@usable() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' > /dev/null 2>&1; }; \
 	if ! usable $(BIN)/python; then \
-	    for python in $(if $(PYTHON),'$(PYTHON)',python3.11 python3.12 python3.13 python3 /usr/bin/python3); do \
+	    for python in $(if $(PYTHON),'$(PYTHON)',python3.11 python3.12 python3 /usr/bin/python3); do \
 	        if usable "$$python"; then break; fi; python=; \
 	    done; \
 	    if [ -z "$$python" ]; then \

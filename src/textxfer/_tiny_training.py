@@ -123,7 +123,7 @@ def same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
         return math.isnan(other)
-    return type(one) is type(other) and one == other
+    return type(one) is type(other) and bool(one == other)
 
 
 def surroundings(learn: Learner) -> dict[str, Any]:

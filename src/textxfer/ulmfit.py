@@ -8,6 +8,7 @@ Each of the three steps comes in two forms: a function that returns a Learner re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -169,19 +170,37 @@ def pretrain(
 
 def finetune(
     data: TaskData,
-    base: Artifact,
+    base: Artifact | None = None,
     *,
     recipe: Recipe = SMALL,
     callbacks: Sequence[Callback] = (),
+    backward: bool = False,
     precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
 ) -> Learner:
-    """Train a pretrained language model on the task's text by the recipe; arguments as in `language_model`."""
+    """Train a pretrained language model on the task's text by the recipe; arguments as in `language_model`.
+
+    Without a pretrained model it is one trained on the task's text alone, at one rate for all layer groups.
+    """
+    training = finetune_numbers(recipe, base)
     learn = language_model(
-        data, base=base, recipe=recipe, callbacks=callbacks, precision=precision, device=device, seed=seed
+        data,
+        base=base,
+        recipe=recipe,
+        training=training,
+        callbacks=callbacks,
+        backward=backward,
+        precision=precision,
+        device=device,
+        seed=seed,
     )
-    return fit_stages(learn, recipe.finetune)
+    return fit_stages(learn, training)
+
+
+def finetune_numbers(recipe: Recipe, base: Artifact | None) -> Training:
+    """Return the numbers for a language model on the task's text, with or without a pretrained one."""
+    return recipe.finetune if base is not None else replace(recipe.finetune, discriminative=None)
 
 
 def classify(

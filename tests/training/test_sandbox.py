@@ -119,10 +119,11 @@ def noisy(trained: bool, loader: object | None = None) -> Learner:
     np.random.seed(0)  # noqa: NPY002
     random.seed(0)
     callbacks = [Counter(), Writer(), Printer(), ParamSchedule(lr=Linear())]
-    loaders = Loaders(loader or Shuffled(), batches(2, seed=1))  # type: ignore[arg-type]
+    loaders = Loaders(Shuffled() if loader is None else loader, batches(2, seed=1))  # type: ignore[arg-type]
     learn = Learner(Noisy(), loaders, nn.functional.mse_loss, callbacks=callbacks, device="cpu")
     if trained:
         learn.fit(2, 1e-2)
+        learn.freeze_to(1)
         learn.model.middle.eval()
         learn.model.top.weight.grad = torch.ones_like(learn.model.top.weight)
     return learn
@@ -160,8 +161,10 @@ def _own(callback: Callback) -> dict:
 def _loader(loader: object) -> dict:
     if isinstance(loader, DataLoader):
         return {"generator": loader.generator.get_state()}
-    state = {k: v for k, v in vars(loader).items() if k in ("epoch", "start", "drawn")}
-    return state | {"np": loader.generator.bit_generator.state, "py": loader.choice.getstate()}  # type: ignore[attr-defined]
+    if not isinstance(loader, Shuffled):
+        return {}
+    state = {name: getattr(loader, name) for name in ("epoch", "start", "drawn")}
+    return state | {"numpy": loader.generator.bit_generator.state, "python": loader.choice.getstate()}
 
 
 def same(left: object, right: object) -> bool:
@@ -284,6 +287,17 @@ def test_an_empty_loader_is_an_error_and_not_an_endless_loop():
     learn = noisy(trained=False, loader=Shuffled(0))
     with pytest.raises(ValueError, match="empty"), sandbox(learn):
         learn.fit(1, 1.0)
+
+
+def test_a_loader_that_runs_dry_ends_the_epoch():
+    class Once(Shuffled):
+        def __iter__(self):
+            return iter([self.items.pop(0) for _ in range(len(self.items))])
+
+    learn = noisy(trained=False, loader=Once(4))
+    with sandbox(learn):
+        learn.fit(1, 1.0)
+        assert learn.history.n_steps == 4
 
 
 def test_a_running_fit_is_refused():

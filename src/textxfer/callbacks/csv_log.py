@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from textxfer.files import write_text
 from textxfer.training.callback import Callback, Order
-from textxfer.training.files import write_text
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner

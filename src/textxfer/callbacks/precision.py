@@ -57,6 +57,7 @@ class MixedPrecision(Callback):
         self.scaler: torch.amp.GradScaler | None = None
         self._before: list[tuple[nn.Module, torch.dtype | None]] = []
         self._autocast: AbstractContextManager[Any] | None = None
+        self._due = False
 
     def before_fit(self, learn: Learner) -> None:
         """Choose the dtype, tell the modules or prepare autocast, make the scaler."""
@@ -86,17 +87,19 @@ class MixedPrecision(Callback):
         if self.scaler is not None:
             self.scaler.unscale_(learn.optimizer)
             learn.step.update = partial(self.scaler.step, learn.optimizer)
+            self._due = True
 
-    def after_update(self, learn: Learner) -> None:
+    def after_batch(self, learn: Learner) -> None:
         """Lower the scale after infinite gradients; raise it after many updates without (float16)."""
-        if self.scaler is not None:
+        if self.scaler is not None and self._due:  # even if another callback has held the update after all
             self.scaler.update()
+        self._due = False
 
     def after_fit(self, learn: Learner) -> None:
         """Let the modules compute as they did before."""
         for module, dtype in self._before:
             setattr(module, "compute_dtype", dtype)  # noqa: B010
-        self._before, self._autocast, self.scaler = [], None, None
+        self._before, self._autocast, self.scaler, self._due = [], None, None, False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the scale and what it depends on (float16)."""

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from textxfer.callbacks._tracked import Tracked, track
 from textxfer.callbacks.average import WeightAverage
+from textxfer.files import write_bytes
 from textxfer.training.callback import Callback, Order
 from textxfer.training.checkpoint import checkpoints
-from textxfer.training.files import replacing
 from textxfer.training.metrics import Metric
 
 if TYPE_CHECKING:
@@ -77,11 +77,8 @@ class SaveBest(Callback):
         tensors = _weights(learn.model)
         for callback in learn.active_callbacks:
             tensors |= callback.weights if isinstance(callback, WeightAverage) else {}
-        with replacing(self.path) as scratch:
-            save_file(
-                {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, scratch, self._label(learn)
-            )
-            _fsync(scratch)
+        tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        write_bytes(self.path, to_bytes(tensors, self._label(learn)))
 
     def after_fit(self, learn: Learner) -> None:
         """Restore the best weights of this fit."""
@@ -199,11 +196,3 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 def _load(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     for name, own in _weights(model).items():
         own.copy_(tensors[name])
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -33,7 +33,7 @@ class ClassBatches:
 
     Args:
         store: The documents.
-        batch_size: Number of documents B of a batch, the last one excepted.
+        batch_size: Number of documents B of a batch, the last one excepted; per process if there are several.
         docs: Indices of the documents to use; None: all.
         tokens_per_batch: Largest number of tokens T * B of a batch, padding included; `batch_size` then is not used.
             A longer document is a batch of its own.
@@ -42,6 +42,8 @@ class ClassBatches:
         backward: Whether to read each document from its end; `xxbos` stays in front.
         max_tokens: Use `xxbos` and the last tokens of longer documents, so many in all; None: all tokens.
         device: Where ids and labels are put; None: CPU.
+        rank: Number of this process.
+        world: Number of processes. They share the documents of each batch evenly by length.
     """
 
     def __init__(
@@ -56,17 +58,22 @@ class ClassBatches:
         backward: bool = False,
         max_tokens: int | None = None,
         device: str | torch.device | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("tokens_per_batch", tokens_per_batch)):
+        for name, value in (("batch_size", batch_size), ("tokens_per_batch", tokens_per_batch), ("world", world)):
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
         if max_tokens is not None and max_tokens < 2:
             raise ValueError(f"max_tokens={max_tokens} must be at least 2: xxbos and a token")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank={rank} must be between 0 and world - 1 = {world - 1}")
         self.store = store if docs is None else store.subset(docs)
-        if len(self.store) == 0:
-            raise ValueError("there are no documents to make batches of")
+        if len(self.store) < world:
+            raise ValueError(f"{len(self.store)} documents are too few to make batches of for {world} process(es)")
         self.batch_size, self.tokens_per_batch, self.max_tokens = batch_size, tokens_per_batch, max_tokens
         self.seed, self.shuffle, self.backward = seed, shuffle, backward
+        self.rank, self.world = rank, world
         self.device = torch.device("cpu" if device is None else device)
         self.lengths: np.ndarray = self.store.lengths if max_tokens is None else self.store.lengths.clip(max=max_tokens)
         self.labelled = _labelled(self.store)
@@ -102,9 +109,10 @@ class ClassBatches:
         Args:
             rows: Of length D in their first dimension, in the order in which the loader yields documents.
         """
-        if len(rows) != len(self.store):
-            raise ValueError(f"{len(rows)} rows for {len(self.store)} documents")
-        place = np.argsort(self.order)
+        order = self.order
+        if not len(rows) == len(order) == len(self.store):
+            raise ValueError(f"{len(rows)} rows for {len(self.store)} documents, of which {len(order)} came by here")
+        place = np.argsort(order)
         if isinstance(rows, Tensor):
             return rows[torch.from_numpy(place).to(rows.device)]
         return rows[place]
@@ -118,8 +126,9 @@ class ClassBatches:
 
     def padding_share(self) -> float:
         """Share of the positions in the current epoch's batches that are padding."""
-        cells = sum(int(self.lengths[docs].max()) * len(docs) for docs in self.batches_of(self._epoch))
-        return 1 - float(self.lengths.sum()) / cells
+        lengths = [self.lengths[docs] for docs in self.batches_of(self._epoch)]
+        cells = sum(int(batch.max()) * len(batch) for batch in lengths)
+        return 1 - sum(int(batch.sum()) for batch in lengths) / cells
 
     def _cut(self, epoch: int) -> list[np.ndarray]:
         rng = np.random.default_rng((self.seed, epoch))
@@ -135,18 +144,28 @@ class ClassBatches:
             largest = max(range(len(batches)), key=lambda i: self.lengths[batches[i][0]] * len(batches[i]))
             batches.insert(0, batches.pop(largest))  # memory that does not suffice shows at once
             batches[1:] = [batches[1 + i] for i in rng.permutation(len(batches) - 1)]
-        return batches
+        return [batch[self.rank :: self.world] for batch in batches]
 
     def _pieces(self, order: np.ndarray) -> list[np.ndarray]:
-        if self.tokens_per_batch is None:
-            return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        """Cut sorted documents into batches for all processes together; each gets a document of every batch."""
+        cuts = self._cuts_by_tokens(order) if self.tokens_per_batch else self._cuts_by_documents(order)
+        if cuts and len(order) - cuts[-1] < self.world:
+            cuts.pop()
+        return np.split(order, cuts)
+
+    def _cuts_by_documents(self, order: np.ndarray) -> list[int]:
+        size = self.batch_size * self.world
+        return list(range(size, len(order), size))
+
+    def _cuts_by_tokens(self, order: np.ndarray) -> list[int]:
+        budget = (self.tokens_per_batch or 0) * self.world
         cuts, first, longest = [], 0, 0
         for i, length in enumerate(self.lengths[order].tolist()):
             longest = max(longest, length)
-            if i > first and longest * (i - first + 1) > self.tokens_per_batch:
+            if i - first >= self.world and longest * (i - first + 1) > budget:
                 cuts.append(i)
                 first, longest = i, length
-        return np.split(order, cuts)
+        return cuts
 
     def _batch(self, docs: np.ndarray) -> Batch:
         lengths, whole, starts = self.lengths[docs], self.store.lengths[docs], self.store.starts[docs]

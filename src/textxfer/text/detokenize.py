@@ -12,11 +12,11 @@ MAX_REPEATS = 100
 """A model that writes `xxrep 1000000 a` gets no more than this many."""
 
 _CLITIC = re.compile(r"(?:n['’]t|['’](?:s|re|ve|ll|d|m|em))$", re.IGNORECASE)  # noqa: RUF001
+_ELIDED = re.compile(r"[^\W\d_]{1,2}['\u2019]$")
 _CLOSING = frozenset(".,;:!?)]}%…»”’\n")  # noqa: RUF001
 _OPENING = frozenset("([{#$£€¥«“‘¿¡\n")  # noqa: RUF001
 _JOINING = frozenset("-/\\_")
 _QUOTES = frozenset("\"'")
-_SENTENCE_ENDS = frozenset(".!?\n")
 
 
 class _Unit(NamedTuple):
@@ -31,24 +31,26 @@ class _Unit(NamedTuple):
 def detokenize(tokens: Sequence[str]) -> str:
     """Write tokens as text: marks are applied and dropped, spaces go where English typography has them.
 
-    What tokenization lost cannot come back: the case of single letters is guessed ("i", and at the start of a
-    sentence), hyphens and slashes are taken to join words.
+    What tokenization lost cannot come back: hyphens and slashes are taken to join words, a lone "i" to be the pronoun.
 
     Args:
         tokens: Tokens as a tokenizer returns them or a language model writes them; marks may stand anywhere.
     """
-    text = ""
+    parts: list[str] = []
+    last = ""
     spaced = False  # whether a space is due before an ordinary word
     open_quotes: set[str] = set()
     for word, joined in _words(_units(tokens)):
-        possessive = word == "'" and word not in open_quotes and text[-1:] in ("s", "S")
+        possessive = word == "'" and word not in open_quotes and last in ("s", "S")
         closes = possessive or word in open_quotes or _CLOSING.issuperset(word) or _CLITIC.match(word) is not None
         joins = word in _JOINING
-        text += f" {word}" if spaced and not (joined or closes or joins) else word
-        spaced = not (joins or word in _OPENING or word == "\n\n" or (word in _QUOTES and not closes))
+        parts.append(f" {word}" if spaced and not (joined or closes or joins) else word)
+        opens = word in _QUOTES and not closes
+        spaced = not (opens or joins or word in _OPENING or word == "\n\n" or _ELIDED.match(word))
         if word in _QUOTES and not possessive:
             open_quotes ^= {word}
-    return text.strip()
+        last = word[-1:]
+    return "".join(parts).strip()
 
 
 def _units(tokens: Sequence[str]) -> Iterator[_Unit]:
@@ -74,18 +76,15 @@ def _units(tokens: Sequence[str]) -> Iterator[_Unit]:
 
 def _words(units: Iterator[_Unit]) -> Iterator[tuple[str, bool]]:
     """Apply the marks; yield each word and whether it belongs to the one before it without a space."""
-    shouting, sentence_begins = False, True
+    shouting = False
     for token, case, run, times in units:
-        if _CLITIC.match(token):
-            word = token.upper() if shouting else token
+        joined = run > 1 and token.isalnum() and not case  # a mark of its own begins a word
+        if joined or _CLITIC.match(token):
+            word = token.upper() if shouting or case == UP else token
         else:
-            word = _with_case(token, case)
-            if len(token) == 1 and not case and run == 1 and (token == "i" or sentence_begins):
-                word = token.upper()
+            word = "I" if token == "i" else _with_case(token, case)
             shouting = case == UP
-        word = " ".join([word * run] * times)
-        yield word, run > 1 and token.isalnum()
-        sentence_begins = word[-1:] in _SENTENCE_ENDS
+        yield " ".join([word * run] * times), joined
 
 
 def _with_case(token: str, case: str) -> str:

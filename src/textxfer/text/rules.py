@@ -59,7 +59,8 @@ class Rules:
         repeat_digits: Whether digits count as characters here; if so 10000 is a run.
         repeat_words: From how many equal words on a run is written `xxwrep n w`.
         min_upper: From how many letters on a word in capitals is marked `xxup`; others lose their case unmarked.
-        mark_capitalised: Whether a capitalised word of more than one letter is marked `xxmaj`.
+        mark_capitalised: Whether a capitalised word is marked `xxmaj`.
+        mark_single: Whether that holds for single letters, too ("Plan B"); never for "I", which is no name in English.
         mark_fields: Whether a text of one field begins with `xxfld 1`.
         normalize: Whether to bring characters to one form: Unicode NFC, straight quotes, three dots for the ellipsis,
             Windows-1252 for C1 controls, no soft hyphens or zero-width spaces.
@@ -71,6 +72,7 @@ class Rules:
     repeat_words: int = 4
     min_upper: int = 2
     mark_capitalised: bool = True
+    mark_single: bool = True
     mark_fields: bool = False
     normalize: bool = True
 
@@ -115,7 +117,11 @@ class Rules:
 
     def pre_chunk(self, chunk: str) -> str:
         """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
+        if self.repeat_chars <= 3:
+            chunk = chunk.replace("...", "…")  # three dots are no elongation
         word = self._run.sub(_mark_run, chunk)
+        if word != chunk and chunk.isupper() and _n_letters(chunk) >= self.min_upper:
+            word = f"{UP} {word.lower()}"
         if len(word) > MAX_CHUNK:
             word = " ".join([word[i : i + MAX_CHUNK] for i in range(0, len(word), MAX_CHUNK)])
         if self.normalize and not word.isascii():
@@ -165,14 +171,16 @@ class Rules:
         return f" {UP} {word.lower()}" if _n_letters(word) >= self.min_upper else word.lower()
 
     def _case_mark(self, token: str) -> str | None:
-        if token.isupper():
-            return UP if _n_letters(token) >= self.min_upper else None
-        return MAJ if self.mark_capitalised and token[1:] == token[1:].lower() else None
+        if token.isupper() and _n_letters(token) >= self.min_upper:
+            return UP
+        if not self.mark_capitalised or token[1:] != token[1:].lower():
+            return None
+        return MAJ if len(token) > 1 or (self.mark_single and token != "I") else None
 
 
 def _mark_run(match: re.Match[str]) -> str:
     run = match.group()
-    return f" {REP} {len(run)} {run[0]} "
+    return f" {REP} {len(run)} {run[0].lower()} "
 
 
 def _n_letters(word: str) -> int:
@@ -182,7 +190,7 @@ def _n_letters(word: str) -> int:
 PRESETS = {
     "default": Rules("default"),
     "2018": Rules("2018", repeat_digits=True, min_upper=3, mark_capitalised=False, mark_fields=True, normalize=False),
-    "fastai": Rules("fastai", repeat_chars=3, repeat_digits=True, repeat_words=3, normalize=False),
+    "fastai": Rules("fastai", repeat_chars=3, repeat_digits=True, repeat_words=3, mark_single=False, normalize=False),
 }
 """The ready-made rules: ours; those of the paper's scripts; fastai 2.8's without its defects."""
 

@@ -59,6 +59,7 @@ class TokenStore:
         extend: Vocab | None = None,
         max_vocab: int = 60_000,
         min_count: int = 2,
+        classes: Sequence[str] = (),
         like: TokenStore | None = None,
         n_workers: int = 1,
         overwrite: bool = False,
@@ -77,6 +78,7 @@ class TokenStore:
             extend: Let the counted vocabulary also have the tokens of this one, such as a pretrained model's.
             max_vocab: Largest size of a counted vocabulary, special tokens included.
             min_count: Leave out tokens seen less often; at least 1.
+            classes: The class names that labels must belong to, such as a model's; empty: those of the documents.
             like: Use tokenizer, vocabulary and, if it has some, classes of this store: for validation and test.
             n_workers: Number of processes that tokenize; the result does not depend on it.
             overwrite: Replace a folder that holds a different store.
@@ -89,7 +91,7 @@ class TokenStore:
             if vocab is not None and vocab != like.vocab:
                 raise ValueError("vocab and like.vocab differ; give one of them")
             vocab = like.vocab
-        classes = () if like is None else tuple(like.classes)
+        classes = tuple(classes) if like is None else tuple(like.classes)
         recipe = Recipe(_tokenizer_for(tokenizer, like), vocab, extend, max_vocab, min_count, classes)
         target = None if path is None else Path(path)
         return cls(build(target, documents, recipe, n_workers=n_workers, overwrite=overwrite))

@@ -116,4 +116,8 @@ class _Endless:
     def __iter__(self) -> Iterator[Batch]:
         for epoch in count(self._epoch):
             epoch_length(self._loader, epoch)
-            yield from batches_from(self._loader)
+            batch = None
+            for batch in batches_from(self._loader):
+                yield batch
+            if batch is None:  # nothing more will come
+                return

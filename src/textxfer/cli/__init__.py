@@ -1,0 +1,75 @@
+"""The command `textxfer`: one sub-command for each job, its options made from a dataclass."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from textxfer.cli import config as configs
+from textxfer.options import add_options, parse
+
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 2 for input that cannot be used, 130 after Ctrl-C."""
+    parser, classes = _parser()
+    namespace = parser.parse_args(arguments)
+    name = namespace.command
+    try:
+        _job(name)(parse(classes[name], namespace))
+    except KeyboardInterrupt:
+        print(f"\ntextxfer {name}: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    except _user_errors() as error:
+        print(f"textxfer {name}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:
+    parser = argparse.ArgumentParser(prog="textxfer", description="Transfer learning for text (ULMFiT).")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    classes = {
+        "pretrain": configs.PretrainConfig,
+        "finetune": configs.FinetuneConfig,
+        "classify": configs.ClassifyConfig,
+        "evaluate": configs.EvaluateConfig,
+        "predict": configs.PredictConfig,
+        "generate": configs.GenerateConfig,
+        "show": configs.ShowConfig,
+    }
+    for name, cls in classes.items():
+        summary = (cls.__doc__ or "").strip()
+        add_options(commands.add_parser(name, help=summary, description=summary), cls)
+    return parser, classes
+
+
+def _job(name: str) -> Callable[[Any], None]:
+    """Return the function behind a command; imported late, so that `--help` does not wait for torch."""
+    from textxfer.cli import train, use
+
+    jobs: dict[str, Callable[[Any], None]] = {
+        "pretrain": train.pretrain,
+        "finetune": train.finetune,
+        "classify": train.classify,
+        "evaluate": use.evaluate,
+        "predict": use.predict,
+        "show": use.show,
+    }
+    return jobs[name]
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Errors whose message tells the user what to do; all others are ours and keep their traceback."""
+    from textxfer.artifact import ArtifactError
+    from textxfer.text import DataError
+    from textxfer.training import CheckpointError
+
+    return (DataError, ArtifactError, CheckpointError, FileNotFoundError, FileExistsError, IsADirectoryError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

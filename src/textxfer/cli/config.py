@@ -1,0 +1,129 @@
+"""What each command can be told: one dataclass per command, from which its options are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textxfer.options import option
+from textxfer.recipe import PRESETS
+
+_DATA = "CSV, TSV, JSON lines (also .gz, .xz), a folder with a sub-folder per class, or a text file"
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """How documents are read."""
+
+    text: tuple[str, ...] = option(("text",), help="column of the text, or several, which become marked fields")
+    delimiter: str | None = option(None, help="delimiter of a table; by default tab for .tsv, else comma")
+    encoding: str = option("utf-8", help="encoding of the files")
+    breaks: str = option("wiki", help="what parts the documents of a text file", choices=("wiki", "blank", "line"))
+    skip_empty: bool = option(False, help="leave out rows with an empty text instead of stopping")
+
+
+@dataclass(kw_only=True)
+class Training(Reading):
+    """What all commands that train can be told."""
+
+    out: Path = option(help="folder for models and reports")
+    replace: bool = option(False, help="replace an existing output folder that such a command wrote")
+    recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=tuple(PRESETS))
+    language: str = option("en", help="spaCy language code of a new tokenizer")
+    tokenizer: str = option("spacy", help="kind of a new tokenizer", choices=("spacy", "rules"))
+    batch_size: int | None = option(None, help="lanes or documents per batch, instead of the recipe's")
+    backward: bool = option(False, help="read the texts from the end to the start")
+    precision: str = option("bf16", help="precision of the computation", choices=("bf16", "fp32"))
+    device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
+    workers: int = option(1, help="processes that tokenize")
+    seed: int = option(0, help="seed of weights, dropouts, splits and order")
+    dry_run: bool = option(False, help="take every stage through two batches and print the plan, writing nothing")
+
+
+@dataclass(kw_only=True)
+class PretrainConfig(Training):
+    """Train a general language model on plain text."""
+
+    data: Path = option(help=_DATA, positional=True)
+    max_words: int | None = option(None, help="read documents up to about this many words")
+    valid: float = option(0.01, help="share of the documents held out for the perplexity, in (0, 1)")
+    epochs: int | None = option(None, help="epochs, instead of the recipe's")
+    lr: float | None = option(None, help="highest rate, instead of the recipe's")
+    max_vocab: int | None = option(None, help="most tokens of the vocabulary, instead of the recipe's")
+    embed: int | None = option(None, help="width of embedding and last layer, instead of the recipe's")
+    hidden: int | None = option(None, help="width of the other layers, instead of the recipe's")
+    layers: int | None = option(None, help="number of LSTM layers, instead of the recipe's")
+
+
+@dataclass(kw_only=True)
+class FinetuneConfig(Training):
+    """Train a pretrained language model on a task's text."""
+
+    data: Path = option(help=_DATA, positional=True)
+    base: Path = option(help="folder of the pretrained language model")
+    max_rows: int | None = option(None, help="read only the first N documents")
+    valid: float = option(0.1, help="share of the documents held out for the perplexity, in (0, 1)")
+    epochs: int | None = option(None, help="epochs, instead of the recipe's")
+
+
+@dataclass(kw_only=True)
+class ClassifyConfig(Training):
+    """Train a classifier: language model on the task's text, classifier, report on held-out documents."""
+
+    data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
+    label: str = option("label", help="column of the class name")
+    base: Path | None = option(None, help="folder of a pretrained language model")
+    from_scratch: bool = option(False, help="classifier from random weights, without any language model")
+    test: Path | None = option(None, help="labelled documents to report on; else a held-out share of DATA")
+    valid: float = option(0.1, help="share of DATA held out, in (0, 1)")
+    unlabelled: tuple[Path, ...] = option((), help="further documents for the language model; labels are not used")
+    max_rows: int | None = option(None, help="read only the first N documents of DATA")
+    max_test: int | None = option(None, help="read only the first N documents of the test file")
+    max_unlabelled: int | None = option(None, help="read only the first N further documents")
+    lm_epochs: int | None = option(None, help="epochs of the language model, instead of the recipe's")
+    epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's")
+    repeat: int = option(1, help="number of runs, with seeds from --seed on; the first one's models are kept")
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(Reading):
+    """Report how a classifier does on labelled documents."""
+
+    model: Path = option(help="folder of a classifier", positional=True)
+    data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
+    label: str = option("label", help="column of the class name")
+    max_rows: int | None = option(None, help="read only the first N documents")
+    device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
+    out: Path | None = option(None, help="JSON file for the report")
+
+
+@dataclass(kw_only=True)
+class PredictConfig(Reading):
+    """Predict the classes of documents."""
+
+    model: Path = option(help="folder of a classifier", positional=True)
+    texts: tuple[str, ...] = option((), help="texts to classify, each an argument", positional=True)
+    data: Path | None = option(None, help=f"documents to classify: {_DATA}")
+    device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
+    out: Path | None = option(None, help="CSV file for row, label and probabilities; else lines are printed")
+
+
+@dataclass(kw_only=True)
+class GenerateConfig:
+    """Write text with a language model."""
+
+    model: Path = option(help="folder of a language model", positional=True)
+    prompt: str = option("", help="beginning of the text")
+    tokens: int = option(100, help="tokens to write")
+    temperature: float = option(0.8, help="spread of the choice; 0 always takes the most probable token")
+    top_k: int | None = option(None, help="choose among the K most probable tokens")
+    top_p: float | None = option(None, help="choose among the most probable tokens that have this mass")
+    count: int = option(1, help="number of texts")
+    seed: int | None = option(None, help="seed of the choice")
+
+
+@dataclass(kw_only=True)
+class ShowConfig:
+    """Print what a folder holds: a model, a run or a training state."""
+
+    folder: Path = option(help="model folder, output folder or training state", positional=True)

@@ -1,0 +1,94 @@
+"""The output folder of a command: models, history, plots, and a run card from which it can be repeated."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from textxfer import plots, ulmfit
+from textxfer.cli.config import Training
+from textxfer.evaluate import Evaluation
+from textxfer.files import new_folder, write_json
+from textxfer.options import to_json
+from textxfer.task import TaskData
+from textxfer.text import DataError, TokenStore
+from textxfer.training import Learner
+
+RUN = "run.json"
+
+
+def check_out(config: Training) -> None:
+    """Refuse an output folder that holds something, before any work is done.
+
+    Raises:
+        DataError: If the folder exists and may not be replaced.
+    """
+    out = config.out
+    if config.dry_run or not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / RUN).is_file():
+        raise DataError(f"{out} exists and no textxfer command wrote it; name another folder with --out")
+    if not config.replace:
+        raise DataError(f"{out} holds the output of an earlier run; name another folder, or pass --replace")
+
+
+def describe(data: TaskData, test: TokenStore | None = None) -> None:
+    """Print how much text there is."""
+    parts = [("train", data.train), ("held out", test if test is not None else data.valid)]
+    for name, store in parts:
+        if store is not None:
+            labelled = int((store.labels >= 0).sum())
+            print(
+                f"{name}: {len(store):,} documents ({labelled:,} labelled), {store.n_tokens:,} tokens, "
+                f"{store.oov_share():.1%} unknown"
+            )
+    print(f"vocabulary: {len(data.vocab):,} tokens", flush=True)
+
+
+def write_run(
+    config: Training,
+    learners: dict[str, Learner],
+    data: TaskData,
+    results: dict[str, Any],
+    *,
+    backward: bool = False,
+    report: Evaluation | None = None,
+) -> None:
+    """Write the output folder: it appears complete or not at all.
+
+    Args:
+        config: The command's options.
+        learners: Trained learners by the names of their model folders.
+        data: Their text side.
+        results: Figures for the run card.
+        backward: Whether the models read backwards.
+        report: Figures on held-out documents, for the confusion matrix.
+    """
+    if config.out.is_dir() and not any(config.out.iterdir()):
+        config.out.rmdir()
+    with new_folder(config.out, replace=config.replace) as scratch:
+        for name, learn in learners.items():
+            ulmfit.save(scratch / name, learn, data, backward=backward)
+            learn.history.save(scratch / f"{name}-history.json")
+            plots.save_figure(plots.plot_losses(learn.history), scratch / f"{name}-losses.png")
+            plots.save_figure(plots.plot_group_rates(learn.history), scratch / f"{name}-rates.png")
+        if report is not None:
+            plots.save_figure(plots.plot_confusion(report.confusion, report.classes), scratch / "confusion.png")
+        card = {"command": type(config).__name__.removesuffix("Config").lower(), "config": to_json(config)}
+        write_json(scratch / RUN, card | {"versions": versions(), "results": results})
+    print(f"\nwritten to {config.out}: {', '.join(sorted(path.name for path in config.out.iterdir()))}")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    return {
+        "textxfer": version("textxfer"),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+    }

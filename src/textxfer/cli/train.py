@@ -1,0 +1,173 @@
+"""The commands that train: pretrain, finetune, classify."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from textxfer import ulmfit
+from textxfer.artifact import Artifact, load_artifact, load_language_model
+from textxfer.cli.config import ClassifyConfig, FinetuneConfig, PretrainConfig, Training
+from textxfer.cli.output import check_out, describe, write_run
+from textxfer.cli.reading import read_documents, read_words
+from textxfer.cli.recipes import pretrain_recipe, task_recipe
+from textxfer.evaluate import Evaluation, evaluate
+from textxfer.plan import peak_memory, plan
+from textxfer.predict import Predictor
+from textxfer.recipe import Recipe
+from textxfer.recipe import Training as TrainingNumbers
+from textxfer.task import TaskData, prepare, split_documents
+from textxfer.text import DataError, RulesTokenizer, SpacyTokenizer, Tokenizer, TokenStore, check_classes
+from textxfer.training import Learner
+
+
+def pretrain(config: PretrainConfig) -> None:
+    """Train a general language model and write it with its history, plot and run card."""
+    recipe = pretrain_recipe(config)
+    check_out(config)
+    documents = read_words(config.data, config, config.max_words)
+    train, valid = split_documents(documents, config.valid, config.seed)
+    data = prepare(train, valid, recipe=recipe, tokenizer=_tokenizer(config, recipe), n_workers=config.workers)
+    describe(data)
+    learn = ulmfit.language_model(data, recipe=recipe, backward=config.backward, **_options(config))
+    _train_language_model(config, learn, recipe.pretrain, data, config.backward)
+
+
+def finetune(config: FinetuneConfig) -> None:
+    """Train a pretrained language model on a task's text and write it."""
+    recipe = task_recipe(config, lm_epochs=config.epochs)
+    check_out(config)
+    _, base = load_language_model(config.base)
+    documents = read_documents(config.data, config, limit=config.max_rows)
+    train, valid = split_documents(documents, config.valid, config.seed)
+    data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers)
+    describe(data)
+    learn = ulmfit.language_model(data, base=base, recipe=recipe, **_options(config))
+    _train_language_model(config, learn, recipe.finetune, data, base.backward)
+
+
+def _train_language_model(
+    config: Training, learn: Learner, training: TrainingNumbers, data: TaskData, backward: bool
+) -> None:
+    if config.dry_run:
+        with tempfile.TemporaryDirectory() as scratch:
+            _rehearse("language model", learn, training, data, Path(scratch), backward)
+        return
+    began = time.perf_counter()
+    ulmfit.fit_stages(learn, training)
+    results = {"valid": learn.history[-1], "seconds": time.perf_counter() - began}
+    write_run(config, {"model": learn}, data, results, backward=backward)
+
+
+def classify(config: ClassifyConfig) -> None:
+    """Train a classifier, report on held-out documents, and write models and report."""
+    if config.base is not None and config.from_scratch:
+        raise DataError("--base and --from-scratch exclude each other: leave one of them out")
+    recipe = task_recipe(config, lm_epochs=config.lm_epochs, epochs=config.epochs)
+    check_out(config)
+    base = None if config.base is None else load_language_model(config.base)[1]
+    data, test = _task(config, recipe, base)
+    describe(data, test)
+    if config.dry_run:
+        return _rehearse_classify(config, recipe, data, base)
+    backward = config.backward or (base is not None and base.backward)
+    runs, began = [], time.perf_counter()
+    for run in range(config.repeat):
+        learners = _classify_once(config, recipe, data, base, config.seed + run)
+        report = _report(learners["model"], data, test, backward)
+        print(f"\nseed {config.seed + run}, held-out documents\n{report}", flush=True)
+        if run == 0:
+            kept, first = learners, report
+        runs.append({"seed": config.seed + run, **report.to_dict()})
+    results = {"error_rate": _summary(runs), "seconds": time.perf_counter() - began, "runs": runs}
+    write_run(config, kept, data, results, backward=backward, report=first)
+
+
+def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tuple[TaskData, TokenStore]:
+    """Read and tokenize: the training data, and the held-out documents for the report."""
+    documents = read_documents(config.data, config, config.label, config.max_rows)
+    check_classes(documents)
+    if config.test is not None:
+        train, held_out = documents, read_documents(config.test, config, config.label, config.max_test)
+    else:
+        train, held_out = split_documents(documents, config.valid, config.seed)
+    unlabelled = [document for path in config.unlabelled for document in read_documents(path, config)]
+    tokenizer = _tokenizer(config, recipe) if base is None else None
+    data = prepare(
+        train,
+        unlabelled=unlabelled[: config.max_unlabelled],
+        base=base,
+        recipe=recipe,
+        tokenizer=tokenizer,
+        n_workers=config.workers,
+    )
+    return data, data.encode(held_out)
+
+
+def _classify_once(
+    config: ClassifyConfig, recipe: Recipe, data: TaskData, base: Artifact | None, seed: int
+) -> dict[str, Learner]:
+    """Run language model and classifier for one seed; return the learners by the names of their output folders."""
+    options = _options(config) | {"seed": seed}
+    if config.from_scratch:
+        print(f"\nclassifier from random weights, seed {seed}", flush=True)
+        return {"model": ulmfit.classify(data, recipe=recipe, backward=config.backward, **options)}
+    print(f"\nlanguage model on the task's text, seed {seed}", flush=True)
+    language = ulmfit.finetune(data, base, recipe=recipe, backward=config.backward, **options)
+    print(f"\nclassifier, seed {seed}", flush=True)
+    backward = config.backward or (base is not None and base.backward)
+    classifier = ulmfit.classify(data, language.model.encoder, recipe=recipe, backward=backward, **options)
+    return {"model": classifier, "language-model": language}
+
+
+def _report(learn: Learner, data: TaskData, test: TokenStore, backward: bool) -> Evaluation:
+    artifact = Artifact(learn.model, data.vocab, data.tokenizer, data.classes, backward)
+    return evaluate(Predictor(learn.model, artifact).predict_store(test), test.labels, data.classes)
+
+
+def _summary(runs: list[dict[str, Any]]) -> float:
+    errors = [run["error_rate"] for run in runs]
+    if len(runs) > 1:
+        print(f"\nerror over {len(runs)} seeds: mean {mean(errors):.2%}, from {min(errors):.2%} to {max(errors):.2%}")
+    return mean(errors)
+
+
+def _rehearse_classify(config: ClassifyConfig, recipe: Recipe, data: TaskData, base: Artifact | None) -> None:
+    backward = config.backward or (base is not None and base.backward)
+    encoder = None
+    with tempfile.TemporaryDirectory() as scratch:
+        if not config.from_scratch:
+            training = ulmfit.finetune_numbers(recipe, base)
+            learn = ulmfit.language_model(
+                data, base=base, recipe=recipe, training=training, backward=backward, **_options(config)
+            )
+            saved = _rehearse("language model", learn, training, data, Path(scratch) / "language-model", backward)
+            encoder = saved.model.encoder
+        learn = ulmfit.classifier(data, encoder=encoder, recipe=recipe, backward=backward, **_options(config))
+        _rehearse("classifier", learn, recipe.classify, data, Path(scratch) / "model", backward)
+        Predictor.load(Path(scratch) / "model")(["saved, loaded and asked once"])
+
+
+def _rehearse(
+    name: str, learn: Learner, training: TrainingNumbers, data: TaskData, folder: Path, backward: bool
+) -> Artifact:
+    """Take one training through two batches of each stage, save and load its model, and print the plan."""
+    plans = plan(learn, training)
+    saved = load_artifact(ulmfit.save(folder, learn, data, backward=backward))
+    print(f"\n{name}: about {sum(stage.seconds for stage in plans) / 60:.1f} min, {peak_memory():,.0f} MB so far")
+    for number, stage in enumerate(plans, 1):
+        print(f"  stage {number}: {stage}")
+    return saved
+
+
+def _tokenizer(config: Training, recipe: Recipe) -> Tokenizer:
+    if config.tokenizer == "rules":
+        return RulesTokenizer(recipe.rules)
+    return SpacyTokenizer(config.language, recipe.rules)
+
+
+def _options(config: Training) -> dict[str, Any]:
+    return {"precision": config.precision, "device": config.device, "seed": config.seed}

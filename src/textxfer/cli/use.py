@@ -1,0 +1,101 @@
+"""The commands that use what was trained: evaluate, predict, generate, show."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from textxfer.artifact import ArtifactError, load_artifact
+from textxfer.cli.config import EvaluateConfig, PredictConfig, ShowConfig
+from textxfer.cli.output import RUN
+from textxfer.cli.reading import open_corpus, read_documents
+from textxfer.evaluate import evaluate as evaluate_probabilities
+from textxfer.files import write_json, write_text
+from textxfer.models import TextClassifier
+from textxfer.predict import Prediction, Predictor
+from textxfer.text import DataError, TokenStore
+from textxfer.training import checkpoints
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Report how a classifier does on labelled documents."""
+    predictor = Predictor.load(config.model, config.device or "cpu")
+    documents = read_documents(config.data, config, config.label, config.max_rows)
+    artifact = predictor.artifact
+    store = TokenStore.build(None, documents, artifact.tokenizer, vocab=artifact.vocab, classes=artifact.classes)
+    report = evaluate_probabilities(predictor.predict_store(store), store.labels, artifact.classes)
+    print(report)
+    if config.out is not None:
+        write_json(config.out, report.to_dict())
+
+
+def predict(config: PredictConfig) -> None:
+    """Predict the classes of the texts given, or of those in a file."""
+    if bool(config.texts) == (config.data is not None):
+        raise DataError("give texts as arguments, or a file with --data, and not both")
+    predictor = Predictor.load(config.model, config.device or "cpu")
+    if config.data is None:
+        rows, texts = list(range(1, len(config.texts) + 1)), list(config.texts)
+    else:
+        documents = list(open_corpus(config.data, config))
+        rows, texts = [document.row for document in documents], [document.text for document in documents]
+    predictions = predictor(texts)
+    if config.out is not None:
+        write_text(config.out, _table(rows, predictions, list(predictor.classes)))
+        print(f"{len(predictions):,} predictions written to {config.out}")
+        return
+    for row, prediction in zip(rows, predictions):
+        print(f"{row}\t{prediction.label}\t{prediction.confidence:.3f}")
+
+
+def _table(rows: list[int], predictions: list[Prediction], classes: list[str]) -> str:
+    buffer = io.StringIO(newline="")
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(["row", "label", *classes])
+    for row, prediction in zip(rows, predictions):
+        table.writerow([row, prediction.label, *(f"{prediction.probabilities[name]:.6f}" for name in classes)])
+    return buffer.getvalue()
+
+
+def show(config: ShowConfig) -> None:
+    """Print what a folder holds."""
+    folder = config.folder
+    if (folder / "config.json").is_file():
+        print(_describe_model(folder))
+    elif (folder / RUN).is_file():
+        print(_describe_run(folder))
+    elif states := checkpoints(folder):
+        print("\n".join(["training states, oldest first:", *(f"  {state.name}" for state in states)]))
+    elif (folder / "meta.json").is_file():
+        print(json.dumps(TokenStore.open(folder).card(), indent=1, ensure_ascii=False))
+    else:
+        what = "holds no model, run, token store or training state" if folder.is_dir() else "is no folder"
+        raise DataError(f"{folder} {what}")
+
+
+def _describe_model(folder: Path) -> str:
+    artifact = load_artifact(folder)
+    kind = "classifier" if isinstance(artifact.model, TextClassifier) else "language model"
+    n_weights = sum(parameter.numel() for parameter in artifact.model.parameters())
+    lines = [
+        f"{kind}{', backward' if artifact.backward else ''}: {n_weights:,} weights",
+        f"vocabulary: {len(artifact.vocab):,} tokens",
+        f"tokenizer: {artifact.tokenizer}",
+        f"encoder: {artifact.model.encoder.config}",
+    ]
+    if artifact.classes:
+        lines.append(f"classes: {', '.join(artifact.classes)}")
+    return "\n".join(lines)
+
+
+def _describe_run(folder: Path) -> str:
+    try:
+        card = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{folder / RUN} is damaged: {error}") from error
+    models = sorted(path.parent for path in folder.glob("*/config.json"))
+    parts = [json.dumps(card, indent=1, ensure_ascii=False)]
+    parts += [f"\n{model.name}\n{_describe_model(model)}" for model in models]
+    return "\n".join(parts)
