@@ -65,8 +65,7 @@ notebooks: $(STAMP)  ## run the notebooks in nbs/
 	@shopt -s nullglob; notebooks=(nbs/*.ipynb); \
 	if [ $${#notebooks[@]} -eq 0 ]; then echo "nbs/ has no notebooks yet: nothing was run"; exit 0; fi; \
 	$(PIP) --no-build-isolation -e '.[docs]'; \
-	mkdir -p build/nbs; \
-	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/nbs "$${notebooks[@]}"
+	$(BIN)/jupyter-execute "$${notebooks[@]}"
 
 docs: $(STAMP)  ## build the documentation in build/docs
 	@if [ ! -f docs/conf.py ]; then echo "docs/ has no documentation yet: nothing was built"; exit 0; fi; \
@@ -81,4 +80,4 @@ bench: $(STAMP)  ## run the benchmarks
 
 clean:  ## remove what was built; .venv and cached data sets stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

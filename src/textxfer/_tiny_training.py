@@ -1,11 +1,12 @@
-"""The tiny training behind `textxfer.testing`, and how two trainings are compared."""
+"""The tiny training behind `textxfer.testing`, how it is disturbed, and how two trainings are compared."""
 
 from __future__ import annotations
 
+import copy
 import math
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
 import numpy as np
@@ -16,7 +17,7 @@ from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import CarryHidden, GradualUnfreeze, MixedPrecision
 from textxfer.models.awd_lstm import AWDLSTMConfig
 from textxfer.models.language_model import LanguageModel, token_loss
-from textxfer.training.callback import Callback
+from textxfer.training.callback import Callback, Order
 from textxfer.training.learner import Learner
 from textxfer.training.metrics import IGNORED, Accuracy, Perplexity
 from textxfer.training.state import capture, set_seed
@@ -120,7 +121,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
         return math.isnan(other)
     return type(one) is type(other) and bool(one == other)
@@ -147,3 +148,71 @@ def surroundings(learn: Learner) -> dict[str, Any]:
         "autocast": torch.is_autocast_enabled("cpu"),
         "gradient mode": torch.is_grad_enabled(),
     }
+
+
+class Interrupted(Exception):
+    """The end of a run that is to be resumed."""
+
+
+@final
+class Interrupt(Callback):
+    """Check a callback's state, save and end the run: after a batch, or after the epoch if the batch is -1."""
+
+    order = Order.SAVE
+    train_only = True
+
+    def __init__(
+        self, callback: Callback, check: Callable[[dict[str, Any]], None], folder: str, epoch: int, batch: int
+    ) -> None:
+        self.callback, self.check, self.folder = callback, check, folder
+        self.epoch, self.batch = epoch, batch
+        self.state: dict[str, Any] = {}
+
+    def after_batch(self, learn: Learner) -> None:
+        if (learn.progress.epoch, learn.progress.batch) == (self.epoch, self.batch):
+            self._end(learn)
+
+    def after_epoch(self, learn: Learner) -> None:
+        if (learn.progress.epoch, -1) == (self.epoch, self.batch):
+            self._end(learn)
+
+    def _end(self, learn: Learner) -> None:
+        self.state = copy.deepcopy(self.callback.state_dict())
+        self.check(self.state)
+        learn.save(self.folder)
+        raise Interrupted
+
+
+@final
+class Probe(Callback):
+    """Keep the state that a callback has when a resumed run begins."""
+
+    order = Order.DATA
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback = callback
+        self.state: dict[str, Any] | None = None
+
+    def before_batch(self, learn: Learner) -> None:
+        if self.state is None:
+            self.state = copy.deepcopy(self.callback.state_dict())
+
+
+_BEFORE_BATCHES = ("before_fit", "before_epoch", "before_train", "on_freeze")
+
+
+class Planned(Exception):
+    """The error that is raised on purpose."""
+
+
+def error_in(event: str, order: Order) -> Callback:
+    """Return a callback that raises an error in an event, at its last chance but at most once."""
+
+    def handler(self: Callback, learn: Learner) -> Any:
+        late = learn.progress.batch + 1 >= learn.progress.n_batches
+        if not vars(self).get("done") and (late or event in _BEFORE_BATCHES):
+            vars(self)["done"] = True
+            raise Planned(event)
+        return nullcontext()  # what around_forward returns; no other event looks at it
+
+    return type("_Raiser", (Callback,), {"order": order, event: handler})()

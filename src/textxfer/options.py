@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         else:
             arguments |= {"type": kind, "choices": item.metadata["choices"]}
             if many:
-                arguments["nargs"] = "+"
+                arguments["nargs"] = "+" if item.default is dataclasses.MISSING or item.default else "*"
         if item.metadata["positional"]:
             parser.add_argument(item.name, **arguments)
             continue

@@ -152,10 +152,11 @@ def save_figure(figure: Figure | Axes, path: str | Path, dpi: int = 100) -> Path
     whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
     if whole is None:
         raise ValueError("save_figure: these axes belong to no figure")
-    if path.suffix.removeprefix(".") not in whole.canvas.get_supported_filetypes():
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in whole.canvas.get_supported_filetypes():
         raise ValueError(f"save_figure: {path.name} must end in .png, .svg or .pdf")
     with replacing(path) as scratch:
-        whole.savefig(scratch, format=path.suffix.removeprefix("."), dpi=dpi)
+        whole.savefig(scratch, format=kind, dpi=dpi)
     return path
 
 

@@ -12,8 +12,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Collection
-from contextlib import nullcontext
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -22,7 +21,12 @@ from textxfer._tiny_training import (
     BATCHES,
     EPOCHS,
     LR,
+    Interrupt,
+    Interrupted,
+    Planned,
+    Probe,
     difference,
+    error_in,
     hard_fit,
     hard_setup,
     own_randomness,
@@ -97,58 +101,14 @@ def _factory(callback: Callback, by_repr: bool) -> Callable[[], Callback]:
     return make
 
 
-class _Interrupted(Exception):
-    """The end of a run that is to be resumed."""
-
-
-@final
-class _Interrupt(Callback):
-    """Save and end the run after a batch, or after the epoch if the batch is -1."""
-
-    order = Order.SAVE
-    train_only = True
-
-    def __init__(self, callback: Callback, folder: str, epoch: int, batch: int) -> None:
-        self.callback, self.folder, self.epoch, self.batch = callback, folder, epoch, batch
-        self.state: dict[str, Any] = {}
-
-    def after_batch(self, learn: Learner) -> None:
-        if (learn.progress.epoch, learn.progress.batch) == (self.epoch, self.batch):
-            self._end(learn)
-
-    def after_epoch(self, learn: Learner) -> None:
-        if (learn.progress.epoch, -1) == (self.epoch, self.batch):
-            self._end(learn)
-
-    def _end(self, learn: Learner) -> None:
-        self.state = copy.deepcopy(self.callback.state_dict())
-        learn.save(self.folder)
-        raise _Interrupted
-
-
-@final
-class _Probe(Callback):
-    """Keep the state that a callback has when a resumed run begins."""
-
-    order = Order.DATA
-
-    def __init__(self, callback: Callback) -> None:
-        self.callback = callback
-        self.state: dict[str, Any] | None = None
-
-    def before_batch(self, learn: Learner) -> None:
-        if self.state is None:
-            self.state = copy.deepcopy(self.callback.state_dict())
-
-
-def _interrupted(make: Callable[[], Callback], folder: str, epoch: int, batch: int) -> _Interrupt | None:
+def _interrupted(make: Callable[[], Callback], folder: str, epoch: int, batch: int) -> Interrupt | None:
     """Train until the given batch and save there; return None if the fit ended before."""
     callback = make()
-    interrupt = _Interrupt(callback, folder, epoch, batch)
+    interrupt = Interrupt(callback, _check_values, folder, epoch, batch)
     learn = tiny_learner([*hard_setup(callback), callback, interrupt])
     try:
         hard_fit(learn)
-    except _Interrupted:
+    except Interrupted:
         return interrupt
     return None
 
@@ -158,18 +118,21 @@ def _check_state(make: Callable[[], Callback]) -> None:
         interrupt = _interrupted(make, folder, 1, 1) or _interrupted(make, folder, 0, 0)
         if interrupt is None:
             raise AssertionError("the fit ended before its first batch was done")
-        for key, value in interrupt.state.items():
-            _require(isinstance(key, str), f"the key {key!r} of state_dict is no text")
-            plain = isinstance(value, Tensor) or _is_json(value)
-            _require(plain, f"{key} is neither a tensor nor a JSON value: {value!r}")
         callback = make()
-        probe = _Probe(callback)
+        probe = Probe(callback)
         learn = tiny_learner([probe, callback, *hard_setup(callback)])
         learn.resume(folder)
         hard_fit(learn)
     wanted, found = interrupt.state, probe.state or {}
     wrong = [key for key in wanted.keys() | found.keys() if key not in found or not same(found[key], wanted.get(key))]
     _require(not wrong, f"after load_state_dict, state_dict differs in {', '.join(sorted(wrong))}")
+
+
+def _check_values(state: dict[str, Any]) -> None:
+    for key, value in state.items():
+        _require(isinstance(key, str), f"the key {key!r} of state_dict is no text")
+        plain = isinstance(value, Tensor) or _is_json(value)
+        _require(plain, f"{key} is neither a tensor nor a JSON value: {value!r}")
 
 
 def _is_json(value: Any) -> bool:
@@ -226,49 +189,29 @@ def _check_evaluation(make: Callable[[], Callback]) -> None:
         learn.fit(1, LR)
 
 
-_BEFORE_BATCHES = ("before_fit", "before_epoch", "before_train", "on_freeze")
-
-
-class _Planned(Exception):
-    """The error that is raised on purpose."""
-
-
-def _raiser(event: str, order: Order) -> Callback:
-    """Return a callback that raises an error in an event, at its last chance but at most once."""
-
-    def handler(self: Callback, learn: Learner) -> Any:
-        late = learn.progress.batch + 1 >= learn.progress.n_batches
-        if not vars(self).get("done") and (late or event in _BEFORE_BATCHES):
-            vars(self)["done"] = True
-            raise _Planned(event)
-        return nullcontext()  # what around_forward returns; no other event looks at it
-
-    return type("_Raiser", (Callback,), {"order": order, event: handler})()
-
-
 def _check_cleanup(make: Callable[[], Callback]) -> None:
-    callback = make()
-    learn = tiny_learner(hard_setup(callback))
+    learn = tiny_learner([])  # without the others: they would put back what they know of
     learn.fit(1, LR)
-    learn.unfreeze()
     before = surroundings(learn)
     make().after_fit(learn)
     _assert_surroundings(surroundings(learn), before, "a before_fit that had not begun")
     for event in EVENTS:
         for order in (Order.DATA, Order.SAVE):
-            raiser = _raiser(event, order)
+            raiser = error_in(event, order)
             callback = make()
             added = [raiser, callback] if order == Order.DATA else [callback, raiser]
             learn.unfreeze()
             try:
                 learn.fit_one_cycle(1, LR, callbacks=added)
-            except _Planned:
-                pass
+            except Exception as error:
+                if not vars(raiser).get("done"):
+                    raise
+                _require(isinstance(error, Planned), f"an error in {event} came out as {error!r}")
             else:
                 _require(not vars(raiser).get("done"), f"an error in {event} was swallowed")
-                learn.unfreeze()  # the fit ended before the event, or without it
+                learn.unfreeze()  # the fit ended without the event; which groups train is the callback's business
             after = surroundings(learn)
-            if event == "after_fit":  # the training itself went well: which groups train is the callback's business
+            if event == "after_fit":  # the training itself had gone well by then
                 after |= {name: before[name] for name in ("learn.trainable", "requires_grad")}
             _assert_surroundings(after, before, event)
     learn.fit(1, LR, callbacks=[make()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_the_contract_with_other_arguments(callback: Callback) -> None:
 
 
 @pytest.mark.parametrize("every", [{"batches": 2}, {"minutes": 1e-9}])
-def test_the_contract_of_saving_often(every: dict[str, float], tmp_path: Path) -> None:
+def test_the_contract_of_saving_often(every: dict[str, Any], tmp_path: Path) -> None:
     check_callback(SaveEvery(tmp_path, **every), exclude={"order", "evaluation", "cleanup"})
 
 

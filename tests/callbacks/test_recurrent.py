@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from tests.callbacks.toys import lm, lm_batch, lm_batches, lm_learner, on
 from torch import Tensor, nn
 
+from tests.callbacks.toys import lm, lm_batch, lm_batches, lm_learner, on
 from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import CarryHidden
 from textxfer.models import token_loss

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.callbacks.toys import lm_learner, on
 
+from tests.callbacks.toys import lm_learner, on
 from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import ActivationReg, MixedPrecision, TemporalReg
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, TextClassifier

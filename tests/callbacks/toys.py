@@ -54,6 +54,10 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: param.detach().clone() for name, param in model.named_parameters()}
 
 
+def grads(learn: Learner) -> dict[str, Tensor]:
+    return {name: param.grad.clone() for name, param in learn.model.named_parameters() if param.grad is not None}
+
+
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -61,7 +65,9 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], rtol: float = 1e-5, atol: float = 1e-7) -> None:
     assert one.keys() == other.keys()
     for name in one:
-        torch.testing.assert_close(one[name], other[name], rtol=rtol, atol=atol, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            one[name], other[name], rtol=rtol, atol=atol, msg=lambda text, n=name: f"{n}: {text}"
+        )
 
 
 Handler = Callable[[Learner], Any]

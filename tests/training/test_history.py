@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_rows_of_all_fits():
     assert [row["epoch"] for row in history[1:]] == [0, 1]
     assert history.column("valid_loss") == [None, 4.5, 4.5]
     assert history.column("train_loss") == [4.0, 3.0, 3.0]
-    with pytest.raises(KeyError, match="no epoch has 'f1'; there are fit, epoch, train_loss, valid_loss, accuracy, sec"):
+    with pytest.raises(KeyError, match="no epoch has 'f1'; there are fit, epoch, train_loss, valid_loss, acc"):
         history.column("f1")
 
 
@@ -232,7 +233,7 @@ class TestTable:
         assert not History()
 
     def test_repr(self):
-        assert repr(two_fits()) == "<History of 2 fits, 3 epochs, 9 training batches>"
+        assert repr(two_fits()) == "<History of 2 fits, 3 epochs, 9 batches>"
 
 
 def test_to_frame():
@@ -259,6 +260,12 @@ class TestPlot:
         history = two_fits()
         history.add_step(2, 0, 0, 0, math.nan, 1, {})
         history.plot()
+
+    def test_many_batches(self):
+        history = History()
+        for batch in range(100_000):
+            history.add_step(0, 0, batch, batch, float(batch % 7), 1, {"a": 0.1})
+        history.plot().get_figure().savefig(BytesIO())  # matplotlib warns of places for legends that take too long
 
     def test_epoch_ends(self):
         assert epoch_ends(two_fits()) == {(0, 0): 3, (1, 0): 6, (1, 1): 9}

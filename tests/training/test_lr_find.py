@@ -129,8 +129,8 @@ class TestFindLr:
             ({"start": 0.0}, "0 < start < end is needed, not start=0.0"),
             ({"start": 1.0, "end": 1.0}, "0 < start < end"),
             ({"end": math.inf}, "0 < start < end"),
-            ({"n_steps": 1}, "n_steps >= 2"),
-            ({"stop_factor": 1.0}, "stop_factor > 1"),
+            ({"n_steps": 1}, "n_steps must be at least 2"),
+            ({"stop_factor": 1.0}, "stop_factor more than 1"),
         ],
     )
     def test_wrong_arguments(self, arguments, message):
@@ -217,6 +217,11 @@ class TestSuggestions:
         best = max(values[i] - values[j] for i, j in pairs)
         begin, end = greatest_fall(values)
         assert values[begin] - values[end] == best
+
+
+def test_repr_is_short():
+    assert repr(read_curve([0.1, 1.0, 10.0], [3.0, 2.0, 4.0])).startswith("<LRFinderResult of 3 rates from 1.0e-01 to")
+    assert repr(read_curve([], [])) == "<LRFinderResult of 0 rates: suggestion none, valley none>"
 
 
 class TestPlot:

@@ -251,7 +251,7 @@ class TestDirection:
         class Silent(Accuracy):
             better = None  # type: ignore[assignment]
 
-        with pytest.raises(TypeError, match="Silent.better must be"):
+        with pytest.raises(TypeError, match=r"Silent\.better must be"):
             MetricGroup([Silent()])
         with pytest.raises(ValueError, match="better must be"):
             Mean(margin, "margin", "up")  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ import sys
 import time
 from typing import Any, Protocol, TextIO, final
 
-_FORMAT = "{desc}: {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {postfix}]"
-_FORMAT_OPEN = "{desc}: {n_fmt} [{elapsed}, {postfix}]"
+_FORMAT = "{desc}: {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+_FORMAT_OPEN = "{desc}: {n_fmt} [{elapsed}{postfix}]"
 _BAR_SECONDS = 0.25
 
 

@@ -6,14 +6,12 @@ The folder holds one sub-folder for each set: `trec/train.csv.gz`, `wikipedia-en
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from textxfer.text.corpus import read_csv, read_text
-from textxfer.text.document import Corpus, DataError, Document
+from textxfer.text.document import Corpus, DataError
 
 ENVIRONMENT = "TEXTXFER_DATA"
 
@@ -83,14 +81,10 @@ def load(name: str, split: str, root: Path | str | None = None) -> Corpus:
             f"put the data there, or say by root or {ENVIRONMENT} where they are"
         )
     label = None if split in data.unlabelled else data.label
-    parts = [read_csv(path, data.text, label) if data.text else read_text(path, breaks="wiki") for path in paths]
-
-    return parts[0] if len(parts) == 1 else Corpus(f"{name}, {split}", lambda: _numbered(chain.from_iterable(parts)))
-
-
-def _numbered(documents: Iterable[Document]) -> Iterator[Document]:
-    """Number the documents of several files as if they were one."""
-    return (replace(document, row=row) for row, document in enumerate(documents, 1))
+    if not data.text:
+        return read_text(paths, breaks="wiki")
+    (path,) = paths
+    return read_csv(path, data.text, label)
 
 
 def _root(root: Path | str | None) -> Path:

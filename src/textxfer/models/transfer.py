@@ -42,10 +42,8 @@ class TransferReport:
 
     def __str__(self) -> str:
         mass = "" if self.matched_mass is None else f", {100 * self.matched_mass:.1f} % of its token mass"
-        return (
-            f"matched {100 * self.matched_types:.1f} % of the vocabulary's types{mass}, "
-            f"{self.n_new:,} new tokens got the mean row"
-        )
+        new = f"{self.n_new:,} new token{'' if self.n_new == 1 else 's'} got the mean row"
+        return f"matched {100 * self.matched_types:.1f} % of the vocabulary's types{mass}, {new}"
 
 
 def remap_vocab(

@@ -10,7 +10,7 @@ from operator import eq
 
 # Every quantifier has a bound, so the cost is linear in the text whatever the text.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_DAMAGED_ENTITY = re.compile(r"(?<![\w&])(#\d{2,5}|amp|apos|gt|lt|nbsp|quot);")
+_DAMAGED_ENTITY = re.compile(r"(?<![\w&;])(#\d{2,5}|amp|apos|gt|lt|nbsp|quot);")
 _DAMAGED_HINTS = ("#", "amp;", "apos;", "gt;", "lt;", "nbsp;", "quot;")
 _BREAK = re.compile(r"<[bB][rR]\s{0,8}/?>")
 _SPLIT_MARK = re.compile(r" @([-,.])@ ")

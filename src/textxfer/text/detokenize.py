@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, UP, WREP
+from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UP, WREP
 
 MAX_REPEATS = 100
 """A model that writes `xxrep 1000000 a` gets no more than this many."""
@@ -70,7 +70,7 @@ def _units(tokens: Sequence[str]) -> Iterator[_Unit]:
             else:
                 times = n
         elif token and token not in (BOS, PAD):
-            yield _Unit(token, case, run, times)
+            yield _Unit(token, "" if token in SPECIALS else case, run, times)
             case, run, times = "", 1, 1
 
 

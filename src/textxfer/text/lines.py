@@ -90,9 +90,11 @@ def _is_wide(encoding: str) -> bool:
 
 
 def _wide_lines(path: Path, file: IO[bytes], encoding: str) -> Iterator[str]:
+    """Yield the lines of a file whose line ends are more than a byte."""
     try:
-        for number, line in enumerate(io.TextIOWrapper(file, encoding, newline=""), 1):
-            yield line.removeprefix("\ufeff") if number == 1 else line
+        with io.TextIOWrapper(file, encoding, newline="") as lines:
+            for number, line in enumerate(lines, 1):
+                yield line.removeprefix("\ufeff") if number == 1 else line
     except UnicodeError as error:
         raise DataError(f"{path}: not {encoding} text ({error}); pass the right encoding=") from None
 

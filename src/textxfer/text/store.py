@@ -92,7 +92,10 @@ class TokenStore:
                 raise ValueError("vocab and like.vocab differ; give one of them")
             vocab = like.vocab
         classes = tuple(classes) if like is None else tuple(like.classes)
-        recipe = Recipe(_tokenizer_for(tokenizer, like), vocab, extend, max_vocab, min_count, classes)
+        tokenizer = _tokenizer_for(tokenizer, like)
+        if vocab is not None and (missing := [token for token in tokenizer.specials if token not in vocab]):
+            raise ValueError(f"the vocabulary lacks special tokens of {tokenizer}: {', '.join(missing)}")
+        recipe = Recipe(tokenizer, vocab, extend, max_vocab, min_count, classes)
         target = None if path is None else Path(path)
         return cls(build(target, documents, recipe, n_workers=n_workers, overwrite=overwrite))
 

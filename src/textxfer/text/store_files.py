@@ -91,9 +91,11 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
         tokenizer = tokenizer_from_dict(read_json(path / TOKENIZER, "a tokenizer"))
         n_documents, n_tokens = int(meta["documents"]), int(meta["tokens"])
         classes, prints = list(meta["classes"]), dict(meta["fingerprints"])
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{error}; {AGAIN}") from None
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path}: the store is damaged ({error}); {AGAIN}") from None
     _check_print(path, "vocabulary", prints.get("vocab"), stored.fingerprint)
     _check_print(path, "tokenizer", prints.get("tokenizer"), tokenizer.fingerprint)

@@ -6,7 +6,6 @@ word can be remembered. Running text repeats its words: with a warm memory a tex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +16,7 @@ from textxfer.text.words import split_word
 MEMO_SIZE = 1 << 18
 """Words in one generation of the memory; at most two generations live at a time."""
 _LONGEST_REMEMBERED = 48
+_LINE_BREAKS: dict[str, tuple[str, ...]] = {"": (), "\n": ("\n",), "\n\n": ("\n\n",)}
 
 
 @runtime_checkable
@@ -75,15 +75,17 @@ class _RememberingTokenizer:
         if "\n" in text:  # a line break is a word of its own
             text = text.replace("\n", " \n ").replace(" \n  \n ", " \n\n ")
         chunks = text.split(" ")
-        found = list(map(self._young.get, chunks))
-        if None in found:
-            new = self._learn({chunk for chunk, tokens in zip(chunks, found) if tokens is None})
-            found = [new[chunk] if tokens is None else tokens for chunk, tokens in zip(chunks, found)]
-        return [BOS, *chain.from_iterable(found)]  # type: ignore[arg-type]
+        memo = self._young
+        missing = set(chunks).difference(memo)
+        if not missing:
+            return [BOS, *chain.from_iterable(map(memo.__getitem__, chunks))]
+        new = self._learn(missing)
+        return [BOS, *chain.from_iterable([new[chunk] if chunk in new else memo[chunk] for chunk in chunks])]
 
-    def _learn(self, chunks: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    def _learn(self, chunks: set[str]) -> dict[str, tuple[str, ...]]:
         """Return the tokens of words that the young generation does not know, and remember them."""
-        known = {chunk: self._old[chunk] for chunk in chunks if chunk in self._old}
+        old = self._old
+        known = {chunk: old[chunk] for chunk in chunks if chunk in old}
         known |= self._tokenize([chunk for chunk in chunks if chunk not in known])
         if len(self._young) + len(known) > MEMO_SIZE:
             self._age()
@@ -104,12 +106,11 @@ class _RememberingTokenizer:
 
     def _age(self) -> None:
         """Begin a new generation; words still in use will be taken over from the old one."""
-        self._old = self._young
-        self._young: dict[str, tuple[str, ...]] = {"": (), "\n": ("\n",), "\n\n": ("\n\n",)}
+        self._old, self._young = self._young, dict(_LINE_BREAKS)
 
     def _forget(self) -> None:
-        self._young = {}
-        self._age()
+        self._old: dict[str, tuple[str, ...]] = {}
+        self._young: dict[str, tuple[str, ...]] = dict(_LINE_BREAKS)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the memory behind: each process builds its own."""
@@ -120,7 +121,7 @@ class _RememberingTokenizer:
         self._forget()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.to_dict() == other.to_dict()  # type: ignore[attr-defined]
+        return isinstance(other, _RememberingTokenizer) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -150,13 +151,15 @@ class SpacyTokenizer(_RememberingTokenizer):
             return []
         spacy_tokenizer = self._spacy or _blank(self.language)
         self._spacy = spacy_tokenizer
-        # One call for all words: making spaCy's Doc costs more than tokenizing a word.
+        # One call for all words, since making spaCy's Doc costs more than tokenizing a word. A line break between them
+        # keeps words apart that spaCy would look at together: ":" and ")" with a space between.
         split: list[list[str]] = [[]]
-        for token in spacy_tokenizer(" ".join(words)):
-            split[-1].append(token.text)
-            if token.whitespace_:
+        for token in spacy_tokenizer("\n".join(words)):
+            if token.text == "\n":
                 split.append([])
-        if len(split) != len(words):  # a language whose tokenizer treats spaces in a way of its own
+            else:
+                split[-1].append(token.text)
+        if len(split) != len(words):  # a language whose tokenizer treats white space in a way of its own
             split = [[token.text for token in spacy_tokenizer(word)] for word in words]
         return split
 

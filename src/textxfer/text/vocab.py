@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +90,7 @@ class Vocab:
 
     def ids(self, tokens: Sequence[str]) -> np.ndarray:
         """Return the ids (int64) of tokens; those not in the vocabulary become `xxunk`."""
-        get, unk = self._index.get, self.unk_id
-        return np.fromiter((get(token, unk) for token in tokens), np.int64, len(tokens))
+        return np.fromiter(map(self._index.get, tokens, repeat(self.unk_id)), np.int64, len(tokens))
 
     def to_tokens(self, ids: Iterable[int]) -> list[str]:
         """Return the tokens of ids."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,15 @@ def new_axes(width: float = 8.0, height: float = 4.5) -> Axes:
     return ax
 
 
-def legend(ax: Axes) -> None:
-    """Add a legend without a frame, if there is something to tell apart."""
+def legend(ax: Axes, place: Literal["upper right", "lower left"] = "upper right") -> None:
+    """Add a legend if there is something to tell apart; lines shine through it.
+
+    Args:
+        ax: Axes with labelled lines.
+        place: matplotlib's name of the place. Fixed, because to find the best one takes long for many batches.
+    """
     if len(ax.get_legend_handles_labels()[1]) > 1:
-        ax.legend(frameon=False)
+        ax.legend(loc=place, framealpha=0.8, edgecolor="none")
 
 
 @cache

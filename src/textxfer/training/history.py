@@ -88,17 +88,13 @@ class History:
             lrs: Learning rate of each layer group that trains.
             momentum: Momentum or first beta, if the optimizer has one.
         """
-        columns = self._steps
         if isinstance(loss, Tensor):
             self._postpone(self.n_steps, loss)
             loss = math.nan
-        row: dict[str, Any] = {"fit": fit, "epoch": epoch, "batch": batch, "step": step, "n": n}
-        for name, value in (row | {"loss": loss, "momentum": momentum}).items():
-            columns[name].append(value)
-        n_before = self.n_steps - 1
-        for group in dict.fromkeys([*columns["lrs"], *lrs]):
-            rates = columns["lrs"].setdefault(group, [math.nan] * n_before)
-            rates.append(float(lrs.get(group, math.nan)))
+        self._add_rates(lrs)
+        row: tuple[Any, ...] = (fit, epoch, batch, step, loss, n, momentum)
+        for name, value in zip(_COLUMNS, row):
+            self._steps[name].append(value)
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add the row of an epoch; it needs the keys `fit` and `epoch`, its values are numbers, texts or None."""
@@ -120,9 +116,8 @@ class History:
     def column(self, name: str) -> list[Any]:
         """Return one value per epoch; None where the row has no such value. KeyError if no row has it."""
         if not any(name in row for row in self.epochs):
-            raise KeyError(
-                f"no epoch has {name!r}; there are {', '.join(history_view.column_names(self.epochs)) or 'none'}"
-            )
+            names = ", ".join(history_view.column_names(self.epochs))
+            raise KeyError(f"no epoch has {name!r}; there are {names or 'none'}")
         return [row.get(name) for row in self.epochs]
 
     def __len__(self) -> int:
@@ -199,11 +194,18 @@ class History:
         return self.table()
 
     def __repr__(self) -> str:
-        n_fits = len({row["fit"] for row in self.epochs})
-        return f"<History of {n_fits} fits, {len(self)} epochs, {self.n_steps} training batches>"
+        return f"<History of {len({row['fit'] for row in self})} fits, {len(self)} epochs, {self.n_steps} batches>"
 
     def _repr_html_(self) -> str:
         return history_view.html_table(self.epochs)
+
+    def _add_rates(self, lrs: Mapping[str, float]) -> None:
+        columns = self._steps["lrs"]
+        for group in lrs:
+            if group not in columns:
+                columns[group] = [math.nan] * self.n_steps
+        for group, rates in columns.items():
+            rates.append(lrs.get(group, math.nan))
 
     def _postpone(self, row: int, loss: Tensor) -> None:
         if len(self._pending) >= _MAX_PENDING or (self._pending and self._pending[0][1].device != loss.device):
@@ -212,11 +214,10 @@ class History:
         self._pending.append((row, loss.detach().reshape(()).to(sum_dtype(loss.device), copy=True)))
 
     def _settle(self) -> None:
-        if self._pending:
-            values = torch.stack([loss for _, loss in self._pending]).tolist()
-            for (row, _), value in zip(self._pending, values):
+        pending, self._pending = self._pending, []
+        if pending:
+            for (row, _), value in zip(pending, torch.stack([loss for _, loss in pending]).tolist()):
                 self._steps["loss"][row] = value
-            self._pending.clear()
 
 
 def _no_steps() -> StepColumns:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LRFinderResult:
     """Loss against learning rate, and which rates look good.
 
@@ -40,14 +40,21 @@ class LRFinderResult:
         ax = new_axes() if ax is None else ax
         ax.plot(self.lrs, self.losses, color=BLUE, alpha=0.3, linewidth=0.8, label="loss")
         ax.plot(self.lrs, self.smoothed, color=BLUE, linewidth=1.8, label="smoothed")
-        marks = (("steepest", self.suggestion, ORANGE, "o"), ("valley", self.valley, GREEN, "s"))
-        for name, lr, colour, marker in marks:
+        marks = (("steepest", self.suggestion, ORANGE, 12), ("valley", self.valley, GREEN, 7))
+        for name, lr, colour, size in marks:  # the smaller above the larger: both show where they coincide
             if lr is not None:
                 height = self.smoothed[self.lrs.index(lr)]
-                ax.plot([lr], [height], marker, color=colour, markersize=8, label=f"{name}: {lr:.1e}")
-        ax.set(xscale="log", xlabel="learning rate", ylabel="training loss per target", ylim=self._range())
-        legend(ax)
+                ax.plot([lr], [height], "o", color=colour, markersize=size, label=f"{name}: {lr:.1e}")
+        ax.set(xscale="log", xlabel="learning rate", ylabel="training loss per target")
+        if self.losses:
+            ax.set_ylim(self._range())
+        legend(ax, "lower left")
         return ax
+
+    def __repr__(self) -> str:
+        tried = f"{len(self.lrs)} rates" + (f" from {self.lrs[0]:.1e} to {self.lrs[-1]:.1e}" if self.lrs else "")
+        shown = ("none" if lr is None else f"{lr:.1e}" for lr in (self.suggestion, self.valley))
+        return f"<LRFinderResult of {tried}: suggestion {', valley '.join(shown)}>"
 
     def _range(self) -> tuple[float, float]:
         """Choose which losses to show: what came before the lowest point, with some room."""

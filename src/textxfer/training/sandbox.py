@@ -49,20 +49,27 @@ def sandbox(learn: Learner) -> Iterator[None]:
         learn.history, learn.resumed = History(), None
         _keep_outside_of_state(learn, undo)
         undo.callback(restore, learn, capture(learn).clone())
-        undo.callback(setattr, learn, "callbacks", learn.callbacks)  # `restore` needs all of them
-        learn.callbacks = [
-            callback
-            for callback in learn.callbacks
-            if callback.order not in (Order.REPORT, Order.SAVE) and not isinstance(callback, ParamSchedule)
-        ]
+        _leave_out_callbacks(learn, undo)
         learn.pass_metrics = {True: MetricGroup([Loss()]), False: MetricGroup([Loss()])}
         learn.loaders = Loaders(_Endless(learn.loaders.train, learn.epochs_done))
         yield
 
 
-def _set_attributes(learn: Learner, attributes: dict[str, Any]) -> None:
-    vars(learn).clear()
-    vars(learn).update(attributes)
+def _leave_out_callbacks(learn: Learner, undo: ExitStack) -> None:
+    """Let only those callbacks act that may; keep what all of them hold beside their state."""
+    undo.callback(setattr, learn, "callbacks", learn.callbacks)
+    for callback in learn.callbacks:
+        undo.callback(_set_attributes, callback, dict(vars(callback)))
+    learn.callbacks = [
+        callback
+        for callback in learn.callbacks
+        if callback.order not in (Order.REPORT, Order.SAVE) and not isinstance(callback, ParamSchedule)
+    ]
+
+
+def _set_attributes(owner: object, attributes: dict[str, Any]) -> None:
+    vars(owner).clear()
+    vars(owner).update(attributes)
 
 
 def _keep_outside_of_state(learn: Learner, undo: ExitStack) -> None:

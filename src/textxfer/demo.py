@@ -1,0 +1,114 @@
+"""`make demo`: ULMFiT from nothing to a saved classifier, on text that every installation has.
+
+The task: from which library does this docstring come? A small language model reads all training texts, learns to
+predict their words, and then becomes a classifier with few labels per class; a classifier from random weights on the
+same labels stands beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from textxfer import plots, ulmfit
+from textxfer.artifact import Artifact
+from textxfer.datasets import docstrings, few_labels
+from textxfer.evaluate import Evaluation, evaluate
+from textxfer.files import new_folder, write_json
+from textxfer.predict import Predictor
+from textxfer.recipe import SMALL, Stage
+from textxfer.task import TaskData, prepare
+from textxfer.text import RulesTokenizer, TokenStore
+from textxfer.training import Learner
+
+# A quarter of the recipe's size: the whole demo should take less than five minutes on two cores.
+RECIPE = replace(
+    SMALL,
+    max_vocab=10_000,
+    embed=128,
+    hidden=256,
+    finetune=replace(SMALL.finetune, stages=(Stage(epochs=2, lr=8e-3, schedule="one-cycle", ratio=25),), batch_size=32),
+    max_tokens=280,
+)
+SENTENCES = (
+    "Return the eigenvalues and right eigenvectors of a square array.",
+    "Set the label of the x-axis and the position of the ticks.",
+    "Applies a convolution over an input signal composed of several input planes.",
+)
+
+
+def main() -> None:
+    """Run the demo and write models, plot and figures."""
+    parser = argparse.ArgumentParser(prog="python -m textxfer.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for models and reports")
+    parser.add_argument("--per-class", type=int, default=30, help="labels per class")
+    parser.add_argument("--texts", type=int, default=6000, help="unlabelled texts for the language model")
+    parser.add_argument("--seed", type=int, default=0, help="seed of split, weights and dropouts")
+    options = parser.parse_args()
+    torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))
+    began = time.perf_counter()
+    run(options.out, options.per_class, options.texts, options.seed)
+    print(f"\nall of it took {(time.perf_counter() - began) / 60:.1f} min")
+
+
+def run(out: Path, per_class: int, n_texts: int, seed: int) -> None:
+    """Run all steps of the demo.
+
+    Args:
+        out: Folder for models, plot and figures; replaced if it exists.
+        per_class: Labels per class.
+        n_texts: Unlabelled texts for the language model.
+        seed: Seed of split, weights and dropouts.
+    """
+    print("1  reading the docstrings of the installed libraries", flush=True)
+    corpus = docstrings(cache=out.parent)
+    split = few_labels(corpus, per_class, seed)
+    texts = [split.rest[int(i)] for i in np.random.default_rng(seed).permutation(len(split.rest))[:n_texts]]
+    test = [split.test[int(i)] for i in np.random.default_rng(seed).permutation(len(split.test))[:1000]]
+    data = prepare(split.train, unlabelled=texts, recipe=RECIPE, tokenizer=RulesTokenizer(RECIPE.rules))
+    held_out = data.encode(test)
+    print(f"   {len(corpus):,} texts; {per_class} labels for each of {', '.join(data.classes)}")
+    print(f"   {data.train.n_tokens:,} tokens without labels, {len(data.vocab):,} in the vocabulary", flush=True)
+
+    print("\n2  language model: predict the next word of every text", flush=True)
+    language = ulmfit.finetune(data, recipe=RECIPE, seed=seed)
+
+    print("\n3  classifier on top of it", flush=True)
+    learn = ulmfit.classify(data, language.model.encoder, recipe=RECIPE, seed=seed)
+    transferred = report(learn, data, held_out)
+
+    print("\n4  the same classifier from random weights, for comparison", flush=True)
+    scratch = report(ulmfit.classify(data, recipe=RECIPE, seed=seed), data, held_out)
+
+    print(f"\n5  accuracy on {transferred.n:,} unseen texts, {per_class} labels per class")
+    print(f"   with the language model {transferred.accuracy:.1%}, from scratch {scratch.accuracy:.1%}\n{transferred}")
+    write(out, language, learn, data, {"transferred": transferred.to_dict(), "scratch": scratch.to_dict()})
+    print(f"\n6  saved in {out}; loaded again, it says:")
+    for text, prediction in zip(SENTENCES, Predictor.load(out / "model")(SENTENCES)):
+        print(f"   {prediction.label:<10} {prediction.confidence:4.0%}  {text}")
+
+
+def report(learn: Learner, data: TaskData, held_out: TokenStore) -> Evaluation:
+    """Evaluate a classifier on held-out texts."""
+    predictor = Predictor(learn.model, Artifact(learn.model, data.vocab, data.tokenizer, data.classes))
+    return evaluate(predictor.predict_store(held_out), held_out.labels, data.classes)
+
+
+def write(out: Path, language: Learner, learn: Learner, data: TaskData, figures: dict[str, object]) -> None:
+    """Write models, plot and figures."""
+    with new_folder(out, replace=True) as scratch:
+        ulmfit.save(scratch / "model", learn, data)
+        ulmfit.save(scratch / "language-model", language, data)
+        plots.save_figure(plots.plot_losses(language.history), scratch / "language-model-losses.png")
+        plots.save_figure(plots.plot_losses(learn.history), scratch / "losses.png")
+        write_json(scratch / "results.json", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from textxfer.kernels import lstm_reference
+from textxfer.models import WeightDropLSTM
+
+T, B, INPUT, H = 5, 3, 4, 6
+
+
+def test_initial_weights_are_uniform_within_one_over_root_h() -> None:
+    lstm = WeightDropLSTM(50, 400)
+    bound = 1 / math.sqrt(400)
+    for parameter in lstm.parameters():
+        assert parameter.abs().max() <= bound
+        assert parameter.abs().max() > 0.95 * bound
+        assert abs(parameter.mean()) < 0.05 * bound
+
+
+def test_names_on_disk_are_plain() -> None:
+    assert list(WeightDropLSTM(INPUT, H, 0.5).state_dict()) == ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_equals_the_reference_with_the_drawn_weights(training: bool) -> None:
+    lstm = WeightDropLSTM(INPUT, H, 0.5).train(training)
+    weights = lstm.draw_weights()
+    x, state = torch.randn(T, B, INPUT), (torch.randn(B, H), torch.randn(B, H))
+    y, after = lstm(x, state, weights)
+    expected, expected_after = lstm_reference(x, state, *weights)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(after, expected_after)
+    assert (weights.w_hh is lstm.weight_hh) is not training
+
+
+def test_dropped_weights_change_output_and_get_no_gradient() -> None:
+    lstm = WeightDropLSTM(INPUT, H, 0.5)
+    x = torch.randn(T, B, INPUT)
+    weights = lstm.draw_weights()
+    y, _ = lstm(x, None, weights)
+    assert not torch.allclose(y, lstm.eval()(x)[0])
+    y.square().sum().backward()
+    grad = lstm.weight_hh.grad
+    assert grad is not None
+    assert torch.equal(grad == 0, weights.w_hh == 0)
+    assert 0 < (grad == 0).sum() < grad.numel()
+
+
+def test_every_call_draws_anew_unless_told_otherwise() -> None:
+    lstm = WeightDropLSTM(INPUT, H, 0.5)
+    x, weights = torch.randn(T, B, INPUT), lstm.draw_weights()
+    assert not torch.allclose(lstm(x)[0], lstm(x)[0])
+    assert torch.equal(lstm(x, None, weights)[0], lstm(x, None, weights)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_compute_dtype_leaves_parameters_gradients_and_state_alone(dtype: torch.dtype) -> None:
+    lstm = WeightDropLSTM(INPUT, H, 0.5)
+    lstm.compute_dtype = dtype
+    y, state = lstm(torch.randn(T, B, INPUT))
+    assert y.dtype == dtype
+    assert all(s.dtype == torch.float32 for s in state)
+    y.float().sum().backward()
+    assert all(p.grad is not None and p.dtype == p.grad.dtype == torch.float32 for p in lstm.parameters())
+
+
+def test_a_frozen_layer_passes_gradient_on() -> None:
+    lstm = WeightDropLSTM(INPUT, H, 0.5).requires_grad_(False)
+    x = torch.randn(T, B, INPUT).requires_grad_()
+    lstm(x)[0].sum().backward()
+    assert x.grad is not None and x.grad.any()
+
+
+def test_no_probability() -> None:
+    with pytest.raises(ValueError, match="dropout_weight"):
+        WeightDropLSTM(INPUT, H, 1.0)
+
+
+def test_repr_shows_sizes() -> None:
+    assert repr(WeightDropLSTM(INPUT, H, 0.5)) == "WeightDropLSTM(4, 6, dropout_weight=0.5)"

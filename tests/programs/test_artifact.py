@@ -1,0 +1,132 @@
+"""Model folders: what is saved is what is loaded, and what does not belong together is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tests.programs.toys import TINY, task
+
+from textxfer import ulmfit
+from textxfer.artifact import ArtifactError, load_artifact, load_classifier, load_language_model, save_artifact
+from textxfer.models import LanguageModel, TextClassifier
+
+
+@pytest.fixture
+def data():
+    return task()
+
+
+@pytest.fixture
+def folder(tmp_path, data):
+    return ulmfit.save(tmp_path / "model", ulmfit.classifier(data, recipe=TINY), data)
+
+
+def test_round_trip_of_both_kinds(tmp_path, data):
+    for learn, kind in (
+        (ulmfit.language_model(data, recipe=TINY), LanguageModel),
+        (ulmfit.classifier(data, recipe=TINY), TextClassifier),
+    ):
+        folder = ulmfit.save(tmp_path / kind.__name__, learn, data, backward=True)
+        loaded = load_artifact(folder)
+        assert isinstance(loaded.model, kind)
+        assert not loaded.model.training
+        assert loaded.backward
+        assert loaded.vocab == data.vocab
+        assert loaded.tokenizer.fingerprint == data.tokenizer.fingerprint
+        assert list(loaded.classes) == (list(data.classes) if kind is TextClassifier else [])
+        for (name, value), other in zip(learn.model.state_dict().items(), loaded.model.state_dict().values()):
+            assert torch.equal(value, other), name
+
+
+def test_a_folder_has_four_plain_files(folder):
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["config.json", "model.safetensors", "tokenizer.json", "vocab.json"]
+
+
+def test_the_wrong_kind_is_named(folder, tmp_path, data):
+    with pytest.raises(ArtifactError, match="holds a classifier; a language model is needed"):
+        load_language_model(folder)
+    language = ulmfit.save(tmp_path / "lm", ulmfit.language_model(data, recipe=TINY), data)
+    with pytest.raises(ArtifactError, match="holds a language model; a classifier is needed"):
+        load_classifier(language)
+
+
+def test_another_vocabulary_is_refused(folder, tmp_path):
+    other = ulmfit.save(tmp_path / "other", ulmfit.classifier(task(30), recipe=TINY), task(30))
+    tokens = json.loads((folder / "vocab.json").read_text())
+    tokens["tokens"][-2:] = reversed(tokens["tokens"][-2:])
+    for text in (json.dumps(tokens), (other / "vocab.json").read_text() + " "):
+        (folder / "vocab.json").write_text(text)
+        with pytest.raises(ArtifactError, match="vocab"):
+            load_artifact(folder)
+
+
+def test_the_vocabulary_of_another_model_is_named(folder, tmp_path):
+    from textxfer.text import Vocab
+
+    tokens = load_artifact(folder).vocab.tokens
+    Vocab([*tokens[:-2], tokens[-1], tokens[-2]]).save(folder / "vocab.json")
+    with pytest.raises(ArtifactError, match="this vocabulary is not the one that the model was trained with"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty", "other"])
+def test_damage_is_named(folder, name, damage):
+    path = folder / name
+    data = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "other": b"[1, 2]"}[damage])
+    with pytest.raises(ArtifactError, match=name.split(".")[0]):
+        load_artifact(folder)
+
+
+def test_weights_of_another_shape(folder, tmp_path, data):
+    from dataclasses import replace
+
+    other = ulmfit.save(tmp_path / "other", ulmfit.classifier(data, recipe=replace(TINY, hidden=20)), data)
+    (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(ArtifactError, match=r"does not fit config.json.*encoder"):
+        load_artifact(folder)
+
+
+def test_unknown_format(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": 9}))
+    with pytest.raises(ArtifactError, match="format 9; this version reads format 1"):
+        load_artifact(folder)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(ArtifactError, match="there is no such folder"):
+        load_artifact(tmp_path / "nowhere")
+
+
+def test_a_foreign_folder_is_never_replaced(tmp_path, data):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="exists already and is no model folder"):
+        ulmfit.save(tmp_path, ulmfit.classifier(data, recipe=TINY), data)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_failed_write_keeps_the_old_model(folder, data, monkeypatch):
+    before = (folder / "model.safetensors").read_bytes()
+
+    def full(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("textxfer.artifact.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        ulmfit.save(folder, ulmfit.classifier(data, recipe=TINY, seed=5), data)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_model_and_vocabulary_must_agree_in_size(tmp_path, data):
+    other = task(3)
+    learn = ulmfit.language_model(data, recipe=TINY)
+    with pytest.raises(ArtifactError, match=r"the model has \d+ tokens, its vocabulary \d+"):
+        save_artifact(tmp_path / "m", learn.model, other)

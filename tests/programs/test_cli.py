@@ -1,0 +1,226 @@
+"""The command line from CSV to predictions, and what it says of bad input."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.programs.toys import documents, write_csv
+
+from textxfer import recipe
+from textxfer.cli import main
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
+
+
+@pytest.fixture(autouse=True)
+def _small_is_tiny(monkeypatch):
+    """Let the default recipe be a tiny one: these tests are about the commands, not about learning."""
+    from tests.programs.toys import TINY
+
+    monkeypatch.setitem(recipe.PRESETS, "small", TINY)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def table(tmp_path):
+    return write_csv(tmp_path / "data.csv", documents(60))
+
+
+@pytest.fixture
+def base(tmp_path, table):
+    assert main(["pretrain", str(table), "--out", str(tmp_path / "base"), "--tokenizer", "rules"]) == 0
+    return tmp_path / "base" / "model"
+
+
+def test_from_csv_to_predictions(tmp_path, table, base, capsys):
+    out, test = tmp_path / "out", write_csv(tmp_path / "test.csv", documents(30, seed=3))
+    arguments = ["classify", str(table), "--base", str(base), "--test", str(test), "--out", str(out)]
+    assert main([*arguments, "--unlabelled", str(test)]) == 0
+    printed = capsys.readouterr().out
+    assert "30 documents: error" in printed
+    card = json.loads((out / "run.json").read_text())
+    assert card["command"] == "classify"
+    assert card["config"]["base"] == str(base)
+    assert card["versions"]["torch"]
+    assert card["results"]["runs"][0]["n"] == 30
+    for name in ("model-losses.png", "model-rates.png", "language-model-losses.png", "confusion.png"):
+        assert (out / name).stat().st_size > 5000
+
+    assert main(["evaluate", str(out / "model"), str(test), "--out", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["error_rate"] == pytest.approx(card["results"]["error_rate"])
+
+    target = tmp_path / "predictions.csv"
+    assert main(["predict", str(out / "model"), "--data", str(test), "--out", str(target)]) == 0
+    with target.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["row"]) for row in rows] == list(range(1, 31))
+    wrong = sum(row["label"] != document.label for row, document in zip(rows, documents(30, seed=3)))
+    assert wrong / 30 == pytest.approx(report["error_rate"])
+    assert all(abs(sum(float(row[name]) for name in ("animal", "colour", "number")) - 1) < 1e-4 for row in rows)
+
+    capsys.readouterr()
+    assert main(["predict", str(out / "model"), "a red cat", "two"]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
+
+
+def test_show_knows_each_kind_of_folder(tmp_path, table, base, capsys):
+    capsys.readouterr()
+    assert main(["show", str(base)]) == 0
+    assert "language model: " in capsys.readouterr().out
+    assert main(["show", str(base.parent)]) == 0
+    assert '"command": "pretrain"' in capsys.readouterr().out
+    assert main(["show", str(tmp_path)]) == 2
+    assert "holds no model, run, token store or training state" in capsys.readouterr().err
+
+
+def test_generate(base, capsys):
+    capsys.readouterr()
+    arguments = ["generate", str(base), "--prompt", "red", "--tokens", "5", "--seed", "1", "--count", "2"]
+    assert main(arguments) == 0
+    first = capsys.readouterr().out
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == first
+    assert first.lower().startswith("red")
+
+
+def test_finetune(tmp_path, table, base):
+    out = tmp_path / "tuned"
+    assert main(["finetune", str(table), "--base", str(base), "--out", str(out)]) == 0
+    assert json.loads((out / "model" / "config.json").read_text())["kind"] == "language model"
+
+
+def test_without_a_pretrained_model_and_from_scratch(tmp_path, table):
+    assert main(["classify", str(table), "--out", str(tmp_path / "a"), "--tokenizer", "rules"]) == 0
+    assert (tmp_path / "a" / "language-model").is_dir()
+    scratch = ["classify", str(table), "--out", str(tmp_path / "b"), "--tokenizer", "rules", "--from-scratch"]
+    assert main([*scratch, "--repeat", "2"]) == 0
+    assert not (tmp_path / "b" / "language-model").exists()
+    results = json.loads((tmp_path / "b" / "run.json").read_text())["results"]
+    assert [run["seed"] for run in results["runs"]] == [0, 1]
+    assert results["error_rate"] == pytest.approx(sum(run["error_rate"] for run in results["runs"]) / 2)
+
+
+def test_backward(tmp_path, table):
+    arguments = ["classify", str(table), "--out", str(tmp_path / "a"), "--tokenizer", "rules", "--backward"]
+    assert main(arguments) == 0
+    assert json.loads((tmp_path / "a" / "model" / "config.json").read_text())["backward"] is True
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, table, base, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    capsys.readouterr()
+    arguments = ["classify", str(table), "--base", str(base), "--out", str(tmp_path / "out"), "--dry-run"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "language model: about" in printed
+    assert "classifier: about" in printed
+    assert "8 epochs, 16 steps, one-cycle" in printed  # 54 of 60 rows train, in batches of 32
+    assert "highest rates: embedding" in printed
+    assert " MB" in printed
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def run_badly(capsys, *arguments) -> str:
+    """Run a command that must fail with exit code 2 and return what it says."""
+    capsys.readouterr()
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse
+        code = stop.code
+    assert code == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def _text(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+ROWS = "text,label\nred cat,a\nblue dog,b\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        ("body,label\nx,a\n", "no column 'text'"),
+        ("body,label\nx,a\n", "body"),
+        ("", "the file is empty"),
+        ("text,label\n", "no documents"),
+        ("text,label\nred,a\nblue,a\n", "only the class 'a'"),
+        (ROWS + ",a\n", "row 3 (line 4): the text is empty"),
+        (ROWS + "green fish,\n", "row 3"),
+        (b"text,label\nred,a\nbl\xfce,b\n", "line 3"),
+    ],
+)
+def test_bad_tables(tmp_path, capsys, content, message):
+    path = tmp_path / "data.csv"
+    if content is not None:
+        _text(path, content)
+    before = sorted(tmp_path.iterdir())
+    assert message in run_badly(capsys, "classify", path, "--out", tmp_path / "out")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_damaged_archive(tmp_path, capsys):
+    packed = gzip.compress(ROWS.encode() * 50)
+    path = _text(tmp_path / "data.csv.gz", packed[: len(packed) // 2])
+    assert "data.csv.gz" in run_badly(capsys, "classify", path, "--out", tmp_path / "out")
+
+
+def test_a_test_file_with_an_unknown_label(tmp_path, table, capsys):
+    test = _text(tmp_path / "test.csv", "text,label\nred cat,mineral\n")
+    error = run_badly(capsys, "classify", table, "--test", test, "--out", tmp_path / "out", "--tokenizer", "rules")
+    assert "unknown label 'mineral'" in error
+
+
+def test_model_folders_that_do_not_fit(tmp_path, table, base, capsys):
+    out = tmp_path / "out"
+    assert "is no model folder" in run_badly(capsys, "classify", table, "--base", tmp_path / "x", "--out", out)
+    vocab = json.loads((base / "vocab.json").read_text())
+    (base / "vocab.json").write_text(json.dumps(vocab)[:100])
+    assert "damaged" in run_badly(capsys, "classify", table, "--base", base, "--out", out)
+    assert not out.exists()
+
+
+def test_an_output_folder_is_not_overwritten_unasked(tmp_path, table, base, capsys):
+    arguments = ["pretrain", table, "--out", base.parent, "--tokenizer", "rules"]
+    assert "pass --replace" in run_badly(capsys, *arguments)
+    assert main([*map(str, arguments), "--replace"]) == 0
+    (tmp_path / "mine").mkdir()
+    _text(tmp_path / "mine" / "thesis.txt", "precious")
+    error = run_badly(capsys, "pretrain", table, "--out", tmp_path / "mine", "--replace")
+    assert "no textxfer command wrote it" in error
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_options_that_exclude_each_other(tmp_path, table, capsys):
+    error = run_badly(capsys, "classify", table, "--base", table, "--from-scratch", "--out", tmp_path / "out")
+    assert "exclude each other" in error
+    assert "and not both" in run_badly(capsys, "predict", tmp_path)
+    assert "unrecognized arguments: --epoch-count" in run_badly(
+        capsys, "classify", table, "--out", tmp_path / "out", "--epoch-count", "3"
+    )
+
+
+def test_options_change_on_purpose_only():
+    """All options of all commands against a golden file; TEXTXFER_UPDATE_GOLDEN=1 writes it anew."""
+    commands = ("pretrain", "finetune", "classify", "evaluate", "predict", "generate", "show")
+    environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
+    texts = []
+    for command in commands:
+        run = [sys.executable, "-m", "textxfer", command, "--help"]
+        texts.append(subprocess.run(run, capture_output=True, text=True, check=True, env=environment).stdout)
+    names = sorted({f"{c} {w.strip(',')}" for c, t in zip(commands, texts) for w in t.split() if w.startswith("--")})
+    if os.environ.get("TEXTXFER_UPDATE_GOLDEN"):
+        GOLDEN.write_text("\n".join(names) + "\n")
+    assert names == GOLDEN.read_text().splitlines()
