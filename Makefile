@@ -67,10 +67,10 @@ notebooks: $(STAMP)  ## run the notebooks in nbs/
 	$(PIP) --no-build-isolation -e '.[docs]'; \
 	$(BIN)/jupyter-execute "$${notebooks[@]}"
 
-docs: $(STAMP)  ## build the documentation in build/docs
-	@if [ ! -f docs/conf.py ]; then echo "docs/ has no documentation yet: nothing was built"; exit 0; fi; \
+docs: $(STAMP)  ## build the documentation from nbs/ in build/docs
+	@if [ ! -f nbs/conf.py ]; then echo "nbs/ has no documentation yet: nothing was built"; exit 0; fi; \
 	$(PIP) --no-build-isolation -e '.[docs]'; \
-	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -W --keep-going -b html nbs build/docs
 
 bench: $(STAMP)  ## run the benchmarks
 	@shopt -s nullglob; benchmarks=(benchmarks/bench_*.py); \

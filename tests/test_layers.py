@@ -15,7 +15,7 @@ BASE = frozenset({"batch", "files"})
 MIDDLE = BASE | {"kernels", "training", "models", "text"}
 JOINED = MIDDLE | {"callbacks", "artifact"}
 PROGRAMS = frozenset(
-    {"recipe", "task", "ulmfit", "predict", "generate", "plots", "datasets", "evaluate", "options", "plan"}
+    {"recipe", "presets", "task", "ulmfit", "predict", "generate", "plots", "datasets", "evaluate", "options", "plan"}
 )
 TOP = frozenset({"__init__", "__main__", "cli", "demo", "testing", "_tiny_training"})
 ALLOWED: dict[str, frozenset[str]] = {

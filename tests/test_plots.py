@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from textxfer.evaluate import confusion_matrix
 from textxfer.plots import (
-    confusion_matrix,
     plot_confusion,
     plot_group_rates,
     plot_losses,

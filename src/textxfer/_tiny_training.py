@@ -143,6 +143,7 @@ def surroundings(learn: Learner) -> dict[str, Any]:
         "hyper-parameters": [
             {k: v for k, v in group.items() if k != "params"} for group in learn.optimizer.param_groups
         ],
+        "attributes of the optimizer": sorted(vars(learn.optimizer)),
         "compute_dtype": {name: getattr(module, "compute_dtype", None) for name, module in modules.items()},
         "hooks": {name: (len(m._forward_hooks), len(m._forward_pre_hooks)) for name, m in modules.items()},
         "autocast": torch.is_autocast_enabled("cpu"),

@@ -22,7 +22,8 @@ from textxfer.datasets import docstrings, few_labels
 from textxfer.evaluate import Evaluation, evaluate
 from textxfer.files import new_folder, write_json
 from textxfer.predict import Predictor
-from textxfer.recipe import SMALL, Stage
+from textxfer.presets import SMALL
+from textxfer.recipe import Stage
 from textxfer.task import TaskData, prepare
 from textxfer.text import RulesTokenizer, TokenStore
 from textxfer.training import Learner

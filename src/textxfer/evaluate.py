@@ -113,8 +113,32 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
         raise ValueError(f"probabilities have shape {probabilities.shape}, wanted {(len(labels), n_classes)}")
     if labels.min() < 0 or labels.max() >= n_classes:
         raise ValueError(f"labels must lie between 0 and {n_classes - 1}; document {int(np.argmin(labels))} has none")
-    predicted = probabilities.argmax(axis=1)
-    flat = np.bincount(labels.astype(np.int64) * n_classes + predicted, minlength=n_classes**2)
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     log_loss = float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean())
-    return Evaluation(tuple(classes), flat.reshape(n_classes, n_classes), log_loss)
+    return Evaluation(tuple(classes), confusion_matrix(probabilities, labels, n_classes), log_loss)
+
+
+def confusion_matrix(preds: Any, targets: Any, n: int) -> np.ndarray:
+    """Count how often each class was taken for each, in O(N + C^2) time and memory.
+
+    Args:
+        preds: Predicted classes (N,), or scores (N, C) of which the largest counts.
+        targets: True classes (N,).
+        n: Number of classes.
+
+    Returns:
+        Counts (C, C): row = true class, column = predicted class.
+
+    Raises:
+        ValueError: The lengths differ, or a class is not in 0 ... n - 1.
+    """
+    preds, targets = np.asarray(preds), np.asarray(targets)
+    preds = preds.argmax(axis=1) if preds.ndim == 2 else preds
+    if preds.shape != targets.shape or preds.ndim != 1:
+        raise ValueError(f"confusion_matrix: {preds.shape} predictions and {targets.shape} targets do not match")
+    for name, classes in (("predictions", preds), ("targets", targets)):
+        if classes.size and not (classes.min() >= 0 and classes.max() < n):
+            raise ValueError(
+                f"confusion_matrix: {name} must be classes 0 to {n - 1}; found {classes.min()} to {classes.max()}"
+            )
+    return np.bincount(targets.astype(np.int64) * n + preds.astype(np.int64), minlength=n * n).reshape(n, n)

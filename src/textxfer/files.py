@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import Any
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file in one go: whoever opens it sees the old content or all of the new."""
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what was written there takes its place at the end, unless an error came.
+
+    Args:
+        path: The file to write; its folder is made if it is not there.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        scratch.write_bytes(data)
+        yield scratch
         sync(scratch)
         scratch.replace(path)
     finally:
@@ -24,13 +30,19 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file in one go."""
-    write_bytes(path, text.encode("utf-8"))
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one go."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode("utf-8", "surrogatepass"))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from textxfer.files import replacing
 from textxfer.training.figures import CYCLE, legend, new_axes
-from textxfer.training.files import replacing
 from textxfer.training.history_view import mark_fits
 
 if TYPE_CHECKING:
@@ -79,37 +79,11 @@ def plot_group_rates(history: History, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def confusion_matrix(preds: Any, targets: Any, n: int) -> np.ndarray:
-    """Count how often each class was taken for each, in O(N + C^2) time and memory.
-
-    Args:
-        preds: Predicted classes (N,), or scores (N, C) of which the largest counts.
-        targets: True classes (N,).
-        n: Number of classes.
-
-    Returns:
-        Counts (C, C): row = true class, column = predicted class.
-
-    Raises:
-        ValueError: The lengths differ, or a class is not in 0 ... n - 1.
-    """
-    preds, targets = np.asarray(preds), np.asarray(targets)
-    preds = preds.argmax(axis=1) if preds.ndim == 2 else preds
-    if preds.shape != targets.shape or preds.ndim != 1:
-        raise ValueError(f"confusion_matrix: {preds.shape} predictions and {targets.shape} targets do not match")
-    for name, classes in (("predictions", preds), ("targets", targets)):
-        if classes.size and not (classes.min() >= 0 and classes.max() < n):
-            raise ValueError(
-                f"confusion_matrix: {name} must be classes 0 to {n - 1}; found {classes.min()} to {classes.max()}"
-            )
-    return np.bincount(targets.astype(np.int64) * n + preds.astype(np.int64), minlength=n * n).reshape(n, n)
-
-
 def plot_confusion(matrix: np.ndarray, classes: Sequence[str], ax: Axes | None = None) -> Axes:
     """Draw a confusion matrix: shades are shares of the true class, numbers are counts (up to 15 classes).
 
     Args:
-        matrix: Counts (C, C), row = true class, as `confusion_matrix` returns them.
+        matrix: Counts (C, C), row = true class, as `Evaluation.confusion` has them.
         classes: Names of the C classes.
         ax: Where to draw.
     """

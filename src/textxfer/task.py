@@ -10,7 +10,8 @@ from itertools import chain
 import numpy as np
 
 from textxfer.artifact import Artifact
-from textxfer.recipe import SMALL, Recipe
+from textxfer.presets import SMALL
+from textxfer.recipe import Recipe
 from textxfer.text import Document, SpacyTokenizer, Tokenizer, TokenStore, Vocab
 
 

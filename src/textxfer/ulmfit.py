@@ -8,7 +8,6 @@ Each of the three steps comes in two forms: a function that returns a Learner re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +26,8 @@ from textxfer.callbacks import (
     TemporalReg,
 )
 from textxfer.models import AWDLSTM, LanguageModel, TextClassifier, load_encoder, token_loss, transfer_language_model
-from textxfer.recipe import SMALL, Recipe, Stage, Training
+from textxfer.presets import SMALL
+from textxfer.recipe import Recipe, Stage, Training
 from textxfer.task import TaskData
 from textxfer.text import ClassBatches, LMBatches
 from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, set_seed
@@ -106,7 +106,7 @@ def classifier(
         device: Where to train; the GPU if there is one.
         seed: Seed of initial weights, dropouts and the order of the documents.
     """
-    training = training or recipe.classify
+    training = training or recipe.for_classify(encoder is not None)
     set_seed(seed)
     config = recipe.encoder(len(data.vocab)) if encoder is None else encoder.config
     model = TextClassifier(training.dropouts.apply(config), recipe.head(len(data.classes)))
@@ -183,7 +183,7 @@ def finetune(
 
     Without a pretrained model it is one trained on the task's text alone, at one rate for all layer groups.
     """
-    training = finetune_numbers(recipe, base)
+    training = recipe.for_finetune(base is not None)
     learn = language_model(
         data,
         base=base,
@@ -198,11 +198,6 @@ def finetune(
     return fit_stages(learn, training)
 
 
-def finetune_numbers(recipe: Recipe, base: Artifact | None) -> Training:
-    """Return the numbers for a language model on the task's text, with or without a pretrained one."""
-    return recipe.finetune if base is not None else replace(recipe.finetune, discriminative=None)
-
-
 def classify(
     data: TaskData,
     encoder: AWDLSTM | None = None,
@@ -215,17 +210,19 @@ def classify(
     seed: int = 0,
 ) -> Learner:
     """Train a classifier by the recipe; arguments as in `classifier`."""
+    training = recipe.for_classify(encoder is not None)
     learn = classifier(
         data,
         encoder=encoder,
         recipe=recipe,
+        training=training,
         callbacks=callbacks,
         backward=backward,
         precision=precision,
         device=device,
         seed=seed,
     )
-    return fit_stages(learn, recipe.classify)
+    return fit_stages(learn, training)
 
 
 def save(folder: str | Path, learn: Learner, data: TaskData, *, backward: bool = False) -> Path:

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
-from tests.programs.toys import TINY, task
 
+from tests.programs.toys import TINY, task
 from textxfer import ulmfit
 from textxfer.artifact import ArtifactError, load_artifact, load_classifier, load_language_model, save_artifact
 from textxfer.models import LanguageModel, TextClassifier

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.programs.toys import documents, write_csv
 
-from textxfer import recipe
+from tests.programs.toys import documents, write_csv
+from textxfer import presets
 from textxfer.cli import main
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
@@ -24,7 +24,7 @@ def _small_is_tiny(monkeypatch):
     """Let the default recipe be a tiny one: these tests are about the commands, not about learning."""
     from tests.programs.toys import TINY
 
-    monkeypatch.setitem(recipe.PRESETS, "small", TINY)  # type: ignore[arg-type]
+    monkeypatch.setitem(presets.PRESETS, "small", TINY)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.programs.toys import TINY, documents, task
 
+from tests.programs.toys import TINY, documents, task
 from textxfer import ulmfit
 from textxfer.predict import Predictor
 from textxfer.text import DataError

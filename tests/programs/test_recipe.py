@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from textxfer.recipe import PAPER, PRESETS, SCRIPTS2018, SMALL, Dropouts, Stage, preset
+from textxfer.presets import PAPER, PRESETS, SCRIPTS2018, SMALL, preset
+from textxfer.recipe import Dropouts, Stage
 from textxfer.training import OneCycle, SlantedTriangular
 
 
@@ -48,7 +49,7 @@ def test_classifier():
     assert (SCRIPTS2018.classify.batch_size, SCRIPTS2018.classify.clip) == (32, 25.0)
     assert SCRIPTS2018.classify.optimizer.weight_decay == 1e-6
     for recipe in (PAPER, SCRIPTS2018):
-        assert recipe.classify.dropouts == Dropouts(embed=0.05, input=0.4, hidden=0.3, weight=0.5, output=0.4)
+        assert recipe.classify.dropouts == Dropouts(embed=0.05, input=0.4, hidden=0.3, weight=0.5, output=0.0)
 
 
 def test_pretraining():

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.programs.toys import TINY, documents, task
 
+from tests.programs.toys import TINY, documents, task
 from textxfer import ulmfit
 from textxfer.artifact import Artifact
 from textxfer.callbacks import ClipGrad, DiscriminativeLR, GradualUnfreeze, MixedPrecision
@@ -59,7 +59,9 @@ def test_stages_are_fits_with_their_own_schedule(data):
     learn = ulmfit.classify(data, recipe=recipe)
     assert learn.history.column("fit") == [0, 1, 2, 2]
     lrs, fits = learn.history.steps["lrs"], learn.history.steps["fit"]
-    trained = {name: {f for f, rate in zip(fits, rates) if rate is not None and rate == rate} for name, rates in lrs.items()}
+    trained = {
+        name: {f for f, rate in zip(fits, rates) if rate is not None and rate == rate} for name, rates in lrs.items()
+    }
     assert trained == {"embedding": {2}, "lstm1": {2}, "lstm2": {1, 2}, "head": {0, 1, 2}}
 
 

@@ -7,16 +7,17 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from textxfer.recipe import SMALL, Recipe, Stage
+from textxfer.presets import SMALL
+from textxfer.recipe import Recipe, Stage
 from textxfer.task import TaskData, prepare
 from textxfer.text import Document, RulesTokenizer
 
 WORDS = {
-    "animal": "cat dog bird fish horse sheep".split(),
-    "colour": "red green blue yellow violet white".split(),
-    "number": "one two three four five six".split(),
+    "animal": ["cat", "dog", "bird", "fish", "horse", "sheep"],
+    "colour": ["red", "green", "blue", "yellow", "violet", "white"],
+    "number": ["one", "two", "three", "four", "five", "six"],
 }
-FILLERS = "the a of and was with under over near".split()
+FILLERS = ["the", "a", "of", "and", "was", "with", "under", "over", "near"]
 
 TINY: Recipe = replace(
     SMALL,

@@ -23,7 +23,7 @@ TOKENIZERS = [SpacyTokenizer(), RulesTokenizer()]
         "A well-known and/or sooooo good!!!! film...",
         "very very very very good. NO NO NO NO!",
         "First paragraph.\n\nSecond one.\nThird line.",
-        "ÜBER Ä. Мир ПРИВЕТ",
+        "ÜBER Ä. Мир ПРИВЕТ NASA's I'LL",
         "SOOOOO bad, NOOOO!",
     ],
 )

@@ -80,6 +80,8 @@ def test_no_character_is_lost_by_splitting(text: str) -> None:
         ("don't", ["do", "n't"]),
         ("can\u2019t", ["ca", "n\u2019t"]),
         ("she'll", ["she", "'ll"]),
+        ("we've", ["we", "'ve"]),
+        ("I'll", ["I", "'ll"]),
         ("d'accord", ["d'", "accord"]),
         ("(well-known),", ["(", "well", "-", "known", ")", ","]),
         ("3.5%", ["3.5", "%"]),

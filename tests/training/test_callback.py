@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.training.toys import Recorder, learner
 
+from tests.training.toys import Recorder, learner
 from textxfer.batch import Batch
 from textxfer.training import Callback, Order, Step, StepError
 

@@ -8,9 +8,9 @@ import random
 import numpy as np
 import pytest
 import torch
-from tests.training.toys import Net, learner
 from torch import nn
 
+from tests.training.toys import Net, learner
 from textxfer.batch import Loaders
 from textxfer.training import Callback, CheckpointError, Learner, Optimizer, Order, checkpoints
 from textxfer.training.checkpoint import load

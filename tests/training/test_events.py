@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.training.toys import Raiser, Recorder, Stopper, learner, snapshot
 
+from tests.training.toys import Raiser, Recorder, Stopper, learner, snapshot
 from textxfer.training import Callback
 from textxfer.training.callback import EVENTS
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.training.toys import Net
 from torch import nn
 
+from tests.training.toys import Net
 from textxfer.training import Optimizer
 from textxfer.training.groups import apply_trainable, layer_groups
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 import torch
-from tests.training.toys import Net, Recorder, Stopper, batches, learner, snapshot
 from torch import nn
 
+from tests.training.toys import Net, Recorder, Stopper, batches, learner, snapshot
 from textxfer.batch import Batch, Loaders
 from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, SlantedTriangular
 from textxfer.training.dispatch import Dispatcher

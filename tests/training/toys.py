@@ -15,9 +15,7 @@ from textxfer.training.callback import EVENTS
 
 def batches(n: int, rows: int = 4, seed: int = 0) -> list:
     generator = torch.Generator().manual_seed(seed)
-    return [
-        (torch.randn(rows, 3, generator=generator), torch.randn(rows, 2, generator=generator)) for _ in range(n)
-    ]
+    return [(torch.randn(rows, 3, generator=generator), torch.randn(rows, 2, generator=generator)) for _ in range(n)]
 
 
 class Net(nn.Module):

@@ -57,6 +57,7 @@ def _job(name: str) -> Callable[[Any], None]:
         "classify": train.classify,
         "evaluate": use.evaluate,
         "predict": use.predict,
+        "generate": use.generate,
         "show": use.show,
     }
     return jobs[name]

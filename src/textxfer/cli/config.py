@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textxfer.options import option
-from textxfer.recipe import PRESETS
+from textxfer.presets import PRESETS
 
 _DATA = "CSV, TSV, JSON lines (also .gz, .xz), a folder with a sub-folder per class, or a text file"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from textxfer.cli.config import PretrainConfig, Training
-from textxfer.recipe import Recipe, preset
+from textxfer.presets import preset
+from textxfer.recipe import Recipe
 
 
 def pretrain_recipe(config: PretrainConfig) -> Recipe:

@@ -140,14 +140,15 @@ def _rehearse_classify(config: ClassifyConfig, recipe: Recipe, data: TaskData, b
     encoder = None
     with tempfile.TemporaryDirectory() as scratch:
         if not config.from_scratch:
-            training = ulmfit.finetune_numbers(recipe, base)
+            training = recipe.for_finetune(base is not None)
             learn = ulmfit.language_model(
                 data, base=base, recipe=recipe, training=training, backward=backward, **_options(config)
             )
             saved = _rehearse("language model", learn, training, data, Path(scratch) / "language-model", backward)
             encoder = saved.model.encoder
         learn = ulmfit.classifier(data, encoder=encoder, recipe=recipe, backward=backward, **_options(config))
-        _rehearse("classifier", learn, recipe.classify, data, Path(scratch) / "model", backward)
+        training = recipe.for_classify(encoder is not None)
+        _rehearse("classifier", learn, training, data, Path(scratch) / "model", backward)
         Predictor.load(Path(scratch) / "model")(["saved, loaded and asked once"])
 
 

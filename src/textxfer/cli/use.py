@@ -7,12 +7,13 @@ import io
 import json
 from pathlib import Path
 
-from textxfer.artifact import ArtifactError, load_artifact
-from textxfer.cli.config import EvaluateConfig, PredictConfig, ShowConfig
+from textxfer.artifact import ArtifactError, load_artifact, load_language_model
+from textxfer.cli.config import EvaluateConfig, GenerateConfig, PredictConfig, ShowConfig
 from textxfer.cli.output import RUN
 from textxfer.cli.reading import open_corpus, read_documents
 from textxfer.evaluate import evaluate as evaluate_probabilities
 from textxfer.files import write_json, write_text
+from textxfer.generate import generate as generate_texts
 from textxfer.models import TextClassifier
 from textxfer.predict import Prediction, Predictor
 from textxfer.text import DataError, TokenStore
@@ -57,6 +58,27 @@ def _table(rows: list[int], predictions: list[Prediction], classes: list[str]) -
     for row, prediction in zip(rows, predictions):
         table.writerow([row, prediction.label, *(f"{prediction.probabilities[name]:.6f}" for name in classes)])
     return buffer.getvalue()
+
+
+def generate(config: GenerateConfig) -> None:
+    """Write texts that continue the prompt, one below the other."""
+    model, artifact = load_language_model(config.model)
+    try:
+        texts = generate_texts(
+            model,
+            artifact.vocab,
+            artifact.tokenizer,
+            [config.prompt] * config.count,
+            config.tokens,
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+            seed=config.seed,
+            backward=artifact.backward,
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    print("\n\n".join(texts))
 
 
 def show(config: ShowConfig) -> None:

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textxfer.kernels import check_dropout
 from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig, check_keys
+from textxfer.models.head import ClassifierHead
 from textxfer.models.pooling import StreamingPool, concat_pool
 from textxfer.models.windows import WindowPlan, encode_windows, left_aligned
 
@@ -90,40 +90,6 @@ class PooledStates(NamedTuple):
     lengths: Tensor
 
 
-class ClassifierHead(nn.Module):
-    """Two linear layers, each behind batch normalization and dropout, with a ReLU between.
-
-    A training batch of one document has no variance to normalize with; it uses the running statistics and leaves
-    them as they are.
-
-    Args:
-        features: Size of the input.
-        config: Sizes and dropouts.
-    """
-
-    def __init__(self, features: int, config: ClassifierConfig) -> None:
-        super().__init__()
-        self.norm_pooled = nn.BatchNorm1d(features)
-        self.hidden = nn.Linear(features, config.head_hidden)
-        self.norm_hidden = nn.BatchNorm1d(config.head_hidden)
-        self.output = nn.Linear(config.head_hidden, config.classes)
-        self.dropout_pooled = nn.Dropout(config.dropout_pooled)
-        self.dropout_hidden = nn.Dropout(config.dropout_head)
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Map pooled vectors, (B, features), to logits, (B, C)."""
-        x = self.dropout_pooled(_normalized(self.norm_pooled, pooled))
-        x = self.hidden(x).relu()
-        x = self.dropout_hidden(_normalized(self.norm_hidden, x))
-        return self.output(x)
-
-
-def _normalized(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
-    if norm.training and len(x) == 1:
-        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-    return norm(x)
-
-
 class TextClassifier(nn.Module):
     """Encoder, concat pooling over the last `max_tokens` tokens of a document, head.
 
@@ -145,7 +111,13 @@ class TextClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = AWDLSTM(encoder_config)
-        self.head = ClassifierHead(3 * encoder_config.embed, config)
+        self.head = ClassifierHead(
+            3 * encoder_config.embed,
+            config.head_hidden,
+            config.classes,
+            dropout_pooled=config.dropout_pooled,
+            dropout_head=config.dropout_head,
+        )
 
     def forward(self, ids: Tensor, lengths: Tensor) -> ClassifierOutput:
         """Classify documents of any lengths in any order.

@@ -11,6 +11,7 @@ from operator import eq
 # Every quantifier has a bound, so the cost is linear in the text whatever the text.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _DAMAGED_ENTITY = re.compile(r"(?<![\w&;])(#\d{2,5}|amp|apos|gt|lt|nbsp|quot);")
+_DAMAGED_APOSTROPHE = re.compile(r" #39;(?=(?:s|t|re|ve|ll|d|m)\b)")
 _DAMAGED_HINTS = ("#", "amp;", "apos;", "gt;", "lt;", "nbsp;", "quot;")
 _BREAK = re.compile(r"<[bB][rR]\s{0,8}/?>")
 _SPLIT_MARK = re.compile(r" @([-,.])@ ")
@@ -49,7 +50,7 @@ def clean(text: str, normalize: bool) -> str:
     """
     if ";" in text:
         if any(hint in text for hint in _DAMAGED_HINTS):
-            text = _DAMAGED_ENTITY.sub(r"&\1;", text)
+            text = _DAMAGED_ENTITY.sub(r"&\1;", _DAMAGED_APOSTROPHE.sub("'", text))
         if "&" in text:
             text = _ENTITY.sub(_unescape, _ENTITY.sub(_unescape, text))
     if "<" in text:

@@ -80,7 +80,8 @@ def _words(units: Iterator[_Unit]) -> Iterator[tuple[str, bool]]:
     for token, case, run, times in units:
         joined = run > 1 and token.isalnum() and not case  # a mark of its own begins a word
         if joined or _CLITIC.match(token):
-            word = token.upper() if shouting or case == UP else token
+            # "NASA's" is more common than "IT'S".
+            word = token.upper() if case == UP or (shouting and token[1:] != "s") else token
         else:
             word = "I" if token == "i" else _with_case(token, case)
             shouting = case == UP

@@ -24,7 +24,7 @@ def word_pattern() -> re.Pattern[str]:
     return re.compile(
         r"[:;=8][-^'o]?[)(\]\[DPp|*](?!\w)|<3(?!\w)"
         rf"|{letter}+?(?=n['\u2019]t(?!\w))|n['\u2019]t(?!\w)|['\u2019](?:s|re|ve|ll|d|m)(?!\w)"
-        rf"|{letter}{{1,2}}['\u2019](?={letter}{{2}})"
+        rf"|{letter}{{1,2}}['\u2019](?!(?:ll|re|ve)(?!\w))(?={letter}{{2}})"
         r"|(?:[^\W\d_]\.){2,}"
         r"|\d+(?:[.,:]\d+)++(?!\w)"
         rf"|[{_IDEOGRAPHS}][{marks}]*"

@@ -38,6 +38,7 @@ __all__ = [
     "Metric",
     "OneCycle",
     "Optimizer",
+    "Order",
     "ParamSchedule",
     "Perplexity",
     "Piecewise",

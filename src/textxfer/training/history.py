@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 import torch
 from torch import Tensor
 
+from textxfer.files import write_text
 from textxfer.training import history_view
-from textxfer.training.files import write_text
 from textxfer.training.metric import sum_dtype
 
 if TYPE_CHECKING:

@@ -21,9 +21,10 @@ from textxfer.batch import Batch, Loader, Loaders, epoch_length
 from textxfer.training import checkpoint
 from textxfer.training.callback import Callback, Progress, Step
 from textxfer.training.dispatch import Dispatcher
+from textxfer.training.evaluation import predict, validate
 from textxfer.training.groups import Optimizer, apply_trainable, layer_groups
 from textxfer.training.history import History
-from textxfer.training.loop import compute, run_epoch, run_pass
+from textxfer.training.loop import compute, run_epoch
 from textxfer.training.metrics import Loss, Metric, MetricGroup
 from textxfer.training.param_schedule import ParamSchedule
 from textxfer.training.schedule import OneCycle, SlantedTriangular, one_cycle_momentum
@@ -111,7 +112,7 @@ class Learner:
         Raises:
             ValueError: If `n_epochs` is below 1, the training loader is empty or a callback is given twice.
         """
-        with self._activated(callbacks), ExitStack() as started:
+        with self.activated(callbacks), ExitStack() as started:
             try:
                 first, start = self._begin(n_epochs, lr, started)
                 for epoch in range(first, n_epochs):
@@ -153,7 +154,7 @@ class Learner:
         self.stopping, self.savepoint = False, None
 
     @contextmanager
-    def _activated(self, callbacks: Sequence[Callback] = ()) -> Iterator[None]:
+    def activated(self, callbacks: Sequence[Callback] = ()) -> Iterator[None]:
         """Let the learner's own callbacks and the given ones act; back to what was before on the way out."""
         if self.in_fit:
             raise RuntimeError("a fit of this learner is already running: call fit() after it, not from a callback")
@@ -222,37 +223,11 @@ class Learner:
         loader = loader or self.loaders.valid
         if loader is None:
             raise ValueError("this learner has no validation loader: pass one to validate()")
-        with self._evaluating():
-            run_pass(self, loader, training=False)
-            return dict(self.results)
+        return validate(self, loader)
 
     def predict(self, loader: Loader) -> Tensor:
         """Predict every batch of a loader; the rows come in the loader's order, on the CPU."""
-        collected: list[Tensor] = []
-        compute = self.compute
-
-        def keep(step: Step) -> None:
-            compute(step)
-            collected.append(step.pred.float().cpu())
-
-        with self._evaluating():
-            self.compute = keep
-            run_pass(self, loader, training=False)
-        return torch.cat(collected)
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Run a pass on the side: whatever it sets is put back, also after an error."""
-        kept = (self.step, self.results, self.compute, self.model.training, self.savepoint, self.fire)
-        with ExitStack() as stack:
-            if not self.in_fit:
-                stack.enter_context(self._activated())
-            try:
-                yield
-            finally:
-                self.step.clear()
-                self.step, self.results, self.compute, training, self.savepoint, self.fire = kept
-                self.model.train(training)
+        return predict(self, loader)
 
     # ---- what callbacks and users ask for ------------------------------------------------------------------------
 
@@ -306,7 +281,7 @@ class Learner:
             self.trainable = chosen
             with ExitStack() as stack:
                 if not self.in_fit:
-                    stack.enter_context(self._activated())
+                    stack.enter_context(self.activated())
                 self.fire(Callback.on_freeze, self)
 
     def show_loop(self, callbacks: Sequence[Callback] = ()) -> None:

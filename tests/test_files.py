@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from textxfer.training.files import replacing, write_text
+from textxfer.files import replacing, write_text
 
 
 def test_writes_a_file_and_its_folder(tmp_path):
