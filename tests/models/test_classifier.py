@@ -55,7 +55,7 @@ def test_equals_the_plain_way_document_by_document(grad: bool, max_tokens: int |
         states = model.encoder(ids[:length, row : row + 1]).raw[-(max_tokens or length) :, 0]
         x = torch.cat([states[-1], states.amax(dim=0), states.mean(dim=0)])
         for norm, linear in ((head.norm_pooled, head.hidden), (head.norm_hidden, head.output)):
-            x = (x - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+            x = (x - norm.running_mean) / (norm.running_var + 1e-5).sqrt() * norm.weight + norm.bias
             x = linear(x)
             x = x.relu() if linear is head.hidden else x
         torch.testing.assert_close(logits[row], x, rtol=1e-5, atol=1e-5)

@@ -34,7 +34,8 @@ def test_running_statistics_are_the_mean_of_the_first_ten_batches_then_running()
     torchs = nn.BatchNorm1d(FEATURES)
     torchs.load_state_dict(norm.state_dict())
     for batch in batches[10:]:
-        norm(batch), torchs(batch)
+        norm(batch)
+        torchs(batch)
     torch.testing.assert_close(norm.state_dict(), torchs.state_dict())
 
 

@@ -55,8 +55,8 @@ def test_the_vocabulary_is_extended_by_the_base_unless_the_recipe_says_no(base):
 
 def test_stages_are_fits_with_their_own_schedule(data):
     stages = (Stage(1, 1e-2, freeze_to=-1), Stage(1, 1e-2, freeze_to=-2), Stage(2, 1e-2))
-    recipe = replace(TINY, classify=replace(TINY.classify, stages=stages))
-    learn = ulmfit.classify(data, recipe=recipe)
+    training = replace(TINY.classify, stages=stages)
+    learn = ulmfit.fit_stages(ulmfit.classifier(data, recipe=TINY, training=training), training)
     assert learn.history.column("fit") == [0, 1, 2, 2]
     lrs, fits = learn.history.steps["lrs"], learn.history.steps["fit"]
     trained = {
@@ -87,6 +87,15 @@ def test_a_stage_is_made_of_callbacks():
     assert ulmfit.stage_callbacks(Stage(1, 1.0, schedule="constant"), plain) == []
     (only,) = ulmfit.stage_callbacks(Stage(1, 1.0, schedule="constant"), replace(plain, discriminative=(0.5, 1.0)))
     assert repr(only) == repr(DiscriminativeLR(multipliers=(0.5, 1.0)))
+
+
+def test_random_weights_are_trained_whole_and_at_one_rate(data):
+    stages = (Stage(1, 1e-2, freeze_to=-1), Stage(2, 1e-2))
+    recipe = replace(TINY, classify=replace(TINY.classify, stages=stages, discriminative=2.6, unfreeze="gradual"))
+    learn = ulmfit.classify(data, recipe=recipe)
+    assert learn.history.column("fit") == [0, 0, 0]
+    rates = [learn.history.steps["lrs"][group.name] for group in learn.groups]
+    assert all(rate == rates[0] for rate in rates)
 
 
 def test_precision_and_clip(data):

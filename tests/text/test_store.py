@@ -78,8 +78,8 @@ def test_opening_gives_the_same_store(tmp_path: Path) -> None:
 def test_the_number_of_workers_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "BATCH_CHARACTERS", 3000)
     docs = [Document(odd_text(seed), f"c{seed % 3}", seed) for seed in range(80)]
-    build(tmp_path / "one", docs, tokenizer=SpacyTokenizer())
-    build(tmp_path / "two", docs, tokenizer=SpacyTokenizer(), n_workers=2)
+    build(tmp_path / "one", docs)
+    build(tmp_path / "two", docs, n_workers=2)
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
@@ -270,6 +270,8 @@ def test_views() -> None:
     deeper = view.subset(np.array([2]))
     assert deeper[0].tolist() == store[-1].tolist()
     assert view.base_ids is store.base_ids
+    assert store.subset(store.labels == 1).rows.tolist() == store.rows[store.labels == 1].tolist()
+    assert len(store.subset([])) == 0
     with pytest.raises(IndexError):
         store.subset([len(store)])
 

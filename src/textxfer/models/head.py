@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_EPS, _MOMENTUM = 1e-5, 0.1  # torch's
 
-class HeadNorm(nn.BatchNorm1d):
+
+class HeadNorm(nn.Module):
     """Batch normalization whose running statistics are right from the first batch on, and which takes a batch of one.
 
     Torch's running variance starts at 1 and forgets that by a tenth per batch. Pooled states vary far less, so after
@@ -29,24 +31,26 @@ class HeadNorm(nn.BatchNorm1d):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    _MOMENTUM = 0.1
-
     def __init__(self, features: int) -> None:
-        super().__init__(features)
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Normalize each feature: (B, F) to (B, F)."""
-        if not self.training or len(input) == 1:
-            statistics = self.running_mean, self.running_var
-            return F.batch_norm(input, *statistics, self.weight, self.bias, eps=self.eps)
-        self._track(input.detach())
-        return F.batch_norm(input, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        if not self.training or len(x) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=_EPS)
+        self._track(x.detach())
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=_EPS)
 
     @torch.no_grad()
     def _track(self, batch: Tensor) -> None:
         self.num_batches_tracked += 1
         # A tensor, not a number: no synchronization with the device.
-        share = (1 / self.num_batches_tracked).clamp(min=self._MOMENTUM)
+        share = (1 / self.num_batches_tracked).clamp(min=_MOMENTUM)
         variance, mean = torch.var_mean(batch, dim=0)
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance, share)

@@ -41,6 +41,7 @@ SPECIALS = (UNK, PAD, BOS, FLD, REP, WREP, UP, MAJ)
 """All special tokens in the order of their ids."""
 
 VERSION = 1
+"""Goes up whenever the same parameters give other tokens than before, in the rules or in `split_word`."""
 MAX_CHUNK = 256
 """Longer strings without white space are cut: they are no words, and spaCy takes quadratic time on them."""
 

@@ -150,9 +150,10 @@ class TokenStore:
         """Return a view of some documents; ids are shared, not copied.
 
         Args:
-            indices: Which documents, in which order; negative ones count from the end.
+            indices: Which documents, in which order, negative ones counted from the end; or a mask over all.
         """
-        chosen = np.arange(len(self))[np.asarray(indices, np.int64)]
+        picked = np.asarray(indices)
+        chosen = np.arange(len(self))[picked if picked.size else picked.astype(np.int64)]
         return TokenStore(self._built, chosen if self._docs is None else self._docs[chosen])
 
     def split(self, valid: float = 0.1, seed: int = 0, stratify: bool = True) -> tuple[np.ndarray, np.ndarray]:
