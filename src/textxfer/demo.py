@@ -21,6 +21,7 @@ from textxfer.artifact import Artifact
 from textxfer.datasets import docstrings, few_labels
 from textxfer.evaluate import Evaluation, evaluate
 from textxfer.files import new_folder, write_json
+from textxfer.models import LanguageModel, TextClassifier
 from textxfer.predict import Predictor
 from textxfer.presets import SMALL
 from textxfer.recipe import Stage
@@ -95,13 +96,19 @@ def run(out: Path, per_class: int, n_texts: int, seed: int) -> None:
         print(f"   {prediction.label:<10} {prediction.confidence:4.0%}  {text}")
 
 
-def report(learn: Learner, data: TaskData, held_out: TokenStore) -> Evaluation:
+def report(learn: Learner[TextClassifier], data: TaskData, held_out: TokenStore) -> Evaluation:
     """Evaluate a classifier on held-out texts."""
     predictor = Predictor(learn.model, Artifact(learn.model, data.vocab, data.tokenizer, data.classes))
     return evaluate(predictor.predict_store(held_out), held_out.labels, data.classes)
 
 
-def write(out: Path, language: Learner, learn: Learner, data: TaskData, figures: dict[str, object]) -> None:
+def write(
+    out: Path,
+    language: Learner[LanguageModel],
+    learn: Learner[TextClassifier],
+    data: TaskData,
+    figures: dict[str, object],
+) -> None:
     """Write models, plot and figures."""
     with new_folder(out, replace=True) as scratch:
         ulmfit.save(scratch / "model", learn, data)

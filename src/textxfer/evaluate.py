@@ -64,7 +64,7 @@ class Evaluation:
         wrong = self.confusion.copy()
         np.fill_diagonal(wrong, 0)
         order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-        places = [np.unravel_index(flat, wrong.shape) for flat in order]
+        places = [divmod(int(flat), len(self.classes)) for flat in order]
         return [(self.classes[i], self.classes[j], int(wrong[i, j])) for i, j in places if wrong[i, j]]
 
     def to_dict(self) -> dict[str, Any]:

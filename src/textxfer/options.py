@@ -7,7 +7,7 @@ import dataclasses
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
 
@@ -25,7 +25,7 @@ def option(
         default: Default value; none makes the option required.
         help: What it does, with unit and range.
         positional: Whether it is given by place instead of by name.
-        choices: Allowed values.
+        choices: Allowed values, where the type is no `Literal`.
     """
     metadata = {"help": help, "positional": positional, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
@@ -35,12 +35,12 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
     """Add an option for each field of a configuration class; unknown options stay errors."""
     hints = get_type_hints(config)
     for item in dataclasses.fields(config):
-        kind, many = _kind(hints[item.name])
+        kind, many, choices = _kind(hints[item.name])
         arguments: dict[str, Any] = {"help": _help(item)}
         if kind is bool:
             arguments["action"] = "store_true"
         else:
-            arguments |= {"type": kind, "choices": item.metadata["choices"]}
+            arguments |= {"type": kind, "choices": choices or item.metadata["choices"]}
             if many:
                 arguments["nargs"] = "+" if item.default is dataclasses.MISSING or item.default else "*"
         if item.metadata["positional"]:
@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         if not required:
             arguments["default"] = item.default
         if kind is not bool:
-            arguments["metavar"] = None if item.metadata["choices"] else _metavar(kind)
+            arguments["metavar"] = None if arguments["choices"] else _metavar(kind)
         parser.add_argument(f"--{item.name.replace('_', '-')}", required=required, **arguments)
 
 
@@ -72,13 +72,15 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _kind(hint: Any) -> tuple[type, bool]:
-    """Take `X`, `X | None` or `tuple[X, ...]` apart: the type of one value, and whether there are many."""
+def _kind(hint: Any) -> tuple[type, bool, Sequence[str] | None]:
+    """Take `X`, `X | None`, `tuple[X, ...]` or a `Literal` apart: type of a value, whether there are many, choices."""
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(part for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is Literal:
+        return str, False, get_args(hint)
     if get_origin(hint) is tuple:
-        return get_args(hint)[0], True
-    return hint, False
+        return get_args(hint)[0], True, None
+    return hint, False, None
 
 
 def _metavar(kind: type) -> str:

@@ -91,5 +91,5 @@ class Predictor:
         return torch.softmax(batches.unsort(torch.cat(logits)), dim=1).numpy()
 
     def _prediction(self, row: np.ndarray) -> Prediction:
-        order = np.argsort(-row, kind="stable")
+        order: list[int] = np.argsort(-row, kind="stable").tolist()
         return Prediction(self.classes[order[0]], {self.classes[index]: float(row[index]) for index in order})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -31,6 +31,7 @@ from textxfer.recipe import Recipe, Stage, Training
 from textxfer.task import TaskData
 from textxfer.text import ClassBatches, LMBatches
 from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, set_seed
+from textxfer.training.learner import Model
 
 Precision = Literal["bf16", "fp32"]
 _VALID_BATCH = 64
@@ -47,7 +48,7 @@ def language_model(
     precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
-) -> Learner:
+) -> Learner[LanguageModel]:
     """Return a Learner for a language model on the task's text.
 
     Args:
@@ -92,7 +93,7 @@ def classifier(
     precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
-) -> Learner:
+) -> Learner[TextClassifier]:
     """Return a Learner for a classifier of the task's labelled documents.
 
     Args:
@@ -128,7 +129,7 @@ def classifier(
     )
 
 
-def fit_stages(learn: Learner, training: Training) -> Learner:
+def fit_stages(learn: Learner[Model], training: Training) -> Learner[Model]:
     """Run the fits of a training, each with its own schedule; those that a resumed learner has done are passed over."""
     for stage in training.stages[learn.fits_done :]:
         if training.unfreeze is None:
@@ -160,7 +161,7 @@ def pretrain(
     precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
-) -> Learner:
+) -> Learner[LanguageModel]:
     """Train a general language model from random weights by the recipe; arguments as in `language_model`."""
     learn = language_model(
         data, recipe=recipe, callbacks=callbacks, backward=backward, precision=precision, device=device, seed=seed
@@ -178,7 +179,7 @@ def finetune(
     precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
-) -> Learner:
+) -> Learner[LanguageModel]:
     """Train a pretrained language model on the task's text by the recipe; arguments as in `language_model`.
 
     Without a pretrained model it is one trained on the task's text alone, at one rate for all layer groups.
@@ -208,7 +209,7 @@ def classify(
     precision: Precision = "bf16",
     device: str | torch.device | None = None,
     seed: int = 0,
-) -> Learner:
+) -> Learner[TextClassifier]:
     """Train a classifier by the recipe; arguments as in `classifier`."""
     training = recipe.for_classify(encoder is not None)
     learn = classifier(
@@ -225,7 +226,7 @@ def classify(
     return fit_stages(learn, training)
 
 
-def save(folder: str | Path, learn: Learner, data: TaskData, *, backward: bool = False) -> Path:
+def save(folder: str | Path, learn: Learner[Any], data: TaskData, *, backward: bool = False) -> Path:
     """Write the learner's model with the text side of its data as a model folder, without the training state."""
     model = learn.model
     if not isinstance(model, LanguageModel | TextClassifier):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from textxfer.options import option
 from textxfer.presets import PRESETS
@@ -18,7 +19,7 @@ class Reading:
     text: tuple[str, ...] = option(("text",), help="column of the text, or several, which become marked fields")
     delimiter: str | None = option(None, help="delimiter of a table; by default tab for .tsv, else comma")
     encoding: str = option("utf-8", help="encoding of the files")
-    breaks: str = option("wiki", help="what parts the documents of a text file", choices=("wiki", "blank", "line"))
+    breaks: Literal["wiki", "blank", "line"] = option("wiki", help="what parts the documents of a text file")
     skip_empty: bool = option(False, help="leave out rows with an empty text instead of stopping")
 
 
@@ -30,10 +31,10 @@ class Training(Reading):
     replace: bool = option(False, help="replace an existing output folder that such a command wrote")
     recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=tuple(PRESETS))
     language: str = option("en", help="spaCy language code of a new tokenizer")
-    tokenizer: str = option("spacy", help="kind of a new tokenizer", choices=("spacy", "rules"))
+    tokenizer: Literal["spacy", "rules"] = option("spacy", help="kind of a new tokenizer")
     batch_size: int | None = option(None, help="lanes or documents per batch, instead of the recipe's")
     backward: bool = option(False, help="read the texts from the end to the start")
-    precision: str = option("bf16", help="precision of the computation", choices=("bf16", "fp32"))
+    precision: Literal["bf16", "fp32"] = option("bf16", help="precision of the computation")
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
     workers: int = option(1, help="processes that tokenize")
     seed: int = option(0, help="seed of weights, dropouts, splits and order")

@@ -36,7 +36,7 @@ def open_corpus(path: Path, options: Reading, label: str | None = None) -> Corpu
         raise DataError(
             f"{path}: running text has no labels; use .csv, .tsv, .jsonl or a folder with a sub-folder per class"
         )
-    return read_text(path, options.breaks, encoding=encoding)  # type: ignore[arg-type]
+    return read_text(path, options.breaks, encoding=encoding)
 
 
 def read_documents(path: Path, options: Reading, label: str | None = None, limit: int | None = None) -> list[Document]:

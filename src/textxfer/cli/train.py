@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TypedDict
 
 from textxfer import ulmfit
 from textxfer.artifact import Artifact, load_artifact, load_language_model
@@ -73,17 +73,14 @@ def classify(config: ClassifyConfig) -> None:
     describe(data, test)
     if config.dry_run:
         return _rehearse_classify(config, recipe, data, base)
-    backward = config.backward or (base is not None and base.backward)
-    runs, began = [], time.perf_counter()
-    for run in range(config.repeat):
-        learners = _classify_once(config, recipe, data, base, config.seed + run)
-        report = _report(learners["model"], data, test, backward)
-        print(f"\nseed {config.seed + run}, held-out documents\n{report}", flush=True)
-        if run == 0:
-            kept, first = learners, report
-        runs.append({"seed": config.seed + run, **report.to_dict()})
+    began = time.perf_counter()
+    learners, report = _classify_once(config, recipe, data, test, base, run=0)
+    reports = [report]
+    for run in range(1, config.repeat):
+        reports.append(_classify_once(config, recipe, data, test, base, run)[1])
+    runs = [{"seed": config.seed + run, **each.to_dict()} for run, each in enumerate(reports)]
     results = {"error_rate": _summary(runs), "seconds": time.perf_counter() - began, "runs": runs}
-    write_run(config, kept, data, results, backward=backward, report=first)
+    write_run(config, learners, data, results, backward=_backward(config, base), report=report)
 
 
 def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tuple[TaskData, TokenStore]:
@@ -108,24 +105,30 @@ def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tupl
 
 
 def _classify_once(
-    config: ClassifyConfig, recipe: Recipe, data: TaskData, base: Artifact | None, seed: int
-) -> dict[str, Learner]:
-    """Run language model and classifier for one seed; return the learners by the names of their output folders."""
-    options = _options(config) | {"seed": seed}
-    if config.from_scratch:
-        print(f"\nclassifier from random weights, seed {seed}", flush=True)
-        return {"model": ulmfit.classify(data, recipe=recipe, backward=config.backward, **options)}
-    print(f"\nlanguage model on the task's text, seed {seed}", flush=True)
-    language = ulmfit.finetune(data, base, recipe=recipe, backward=config.backward, **options)
-    print(f"\nclassifier, seed {seed}", flush=True)
-    backward = config.backward or (base is not None and base.backward)
-    classifier = ulmfit.classify(data, language.model.encoder, recipe=recipe, backward=backward, **options)
-    return {"model": classifier, "language-model": language}
+    config: ClassifyConfig, recipe: Recipe, data: TaskData, test: TokenStore, base: Artifact | None, run: int
+) -> tuple[dict[str, Learner[Any]], Evaluation]:
+    """Run language model and classifier for one seed.
 
-
-def _report(learn: Learner, data: TaskData, test: TokenStore, backward: bool) -> Evaluation:
+    Returns:
+        The learners by the names of their output folders, and the report on the held-out documents.
+    """
+    options, backward, encoder = _options(config, run), _backward(config, base), None
+    learners: dict[str, Learner[Any]] = {}
+    if not config.from_scratch:
+        print(f"\nlanguage model on the task's text, seed {options['seed']}", flush=True)
+        language = ulmfit.finetune(data, base, recipe=recipe, backward=backward, **options)
+        learners["language-model"], encoder = language, language.model.encoder
+    print(f"\nclassifier, seed {options['seed']}", flush=True)
+    learn = ulmfit.classify(data, encoder, recipe=recipe, backward=backward, **options)
+    learners["model"] = learn
     artifact = Artifact(learn.model, data.vocab, data.tokenizer, data.classes, backward)
-    return evaluate(Predictor(learn.model, artifact).predict_store(test), test.labels, data.classes)
+    report = evaluate(Predictor(learn.model, artifact).predict_store(test), test.labels, data.classes)
+    print(f"\nseed {options['seed']}, held-out documents\n{report}", flush=True)
+    return learners, report
+
+
+def _backward(config: ClassifyConfig, base: Artifact | None) -> bool:
+    return config.backward if base is None else base.backward
 
 
 def _summary(runs: list[dict[str, Any]]) -> float:
@@ -136,8 +139,7 @@ def _summary(runs: list[dict[str, Any]]) -> float:
 
 
 def _rehearse_classify(config: ClassifyConfig, recipe: Recipe, data: TaskData, base: Artifact | None) -> None:
-    backward = config.backward or (base is not None and base.backward)
-    encoder = None
+    backward, encoder = _backward(config, base), None
     with tempfile.TemporaryDirectory() as scratch:
         if not config.from_scratch:
             training = recipe.for_finetune(base is not None)
@@ -170,5 +172,11 @@ def _tokenizer(config: Training, recipe: Recipe) -> Tokenizer:
     return SpacyTokenizer(config.language, recipe.rules)
 
 
-def _options(config: Training) -> dict[str, Any]:
-    return {"precision": config.precision, "device": config.device, "seed": config.seed}
+class _Options(TypedDict):
+    precision: ulmfit.Precision
+    device: str | None
+    seed: int
+
+
+def _options(config: Training, run: int = 0) -> _Options:
+    return {"precision": config.precision, "device": config.device, "seed": config.seed + run}

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,11 @@ from textxfer.training.state import TrainingState, resume_fit
 if TYPE_CHECKING:
     from textxfer.training.lr_find import LRFinderResult
 
+Model = TypeVar("Model", bound=nn.Module)
 AnyCallback = TypeVar("AnyCallback", bound=Callback)
 
 
-class Learner:
+class Learner(Generic[Model]):
     """Trains a model on batches, with everything optional as callbacks.
 
     Args:
@@ -64,7 +65,7 @@ class Learner:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         loaders: Loaders,
         loss_fn: Callable[[Tensor, Tensor], Tensor],
         *,
@@ -74,7 +75,7 @@ class Learner:
         device: str | torch.device | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.to(self.device)
+        self.model: Model = model.to(self.device)
         self.loaders = loaders
         self.loss_fn = loss_fn
         self.metrics = list(metrics)
