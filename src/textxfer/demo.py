@@ -8,13 +8,11 @@ same labels stands beside it.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from textxfer import plots, ulmfit
 from textxfer.artifact import Artifact
@@ -26,7 +24,7 @@ from textxfer.predict import Predictor
 from textxfer.presets import SMALL
 from textxfer.recipe import Stage
 from textxfer.task import TaskData, prepare
-from textxfer.text import RulesTokenizer, TokenStore
+from textxfer.text import Document, RulesTokenizer, TokenStore
 from textxfer.training import Learner
 
 # A quarter of the recipe's size: the whole demo should take less than five minutes on two cores.
@@ -36,8 +34,8 @@ RECIPE = replace(
     embed=128,
     hidden=256,
     finetune=replace(SMALL.finetune, stages=(Stage(epochs=2, lr=8e-3, schedule="one-cycle", ratio=25),), batch_size=32),
-    max_tokens=280,
 )
+MAX_WORDS, N_TEST = 80, 1000
 SENTENCES = (
     "Return the eigenvalues and right eigenvectors of a square array.",
     "Set the label of the x-axis and the position of the ticks.",
@@ -53,7 +51,6 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=6000, help="unlabelled texts for the language model")
     parser.add_argument("--seed", type=int, default=0, help="seed of split, weights and dropouts")
     options = parser.parse_args()
-    torch.set_num_threads(max(1, min(4, os.cpu_count() or 1)))
     began = time.perf_counter()
     run(options.out, options.per_class, options.texts, options.seed)
     print(f"\nall of it took {(time.perf_counter() - began) / 60:.1f} min")
@@ -70,13 +67,13 @@ def run(out: Path, per_class: int, n_texts: int, seed: int) -> None:
     """
     print("1  reading the docstrings of the installed libraries", flush=True)
     corpus = docstrings(cache=out.parent)
-    split = few_labels(corpus, per_class, seed)
-    texts = [split.rest[int(i)] for i in np.random.default_rng(seed).permutation(len(split.rest))[:n_texts]]
-    test = [split.test[int(i)] for i in np.random.default_rng(seed).permutation(len(split.test))[:1000]]
+    split = few_labels([shortened(document) for document in corpus], per_class, seed)
+    texts = sample(split.rest, n_texts, seed)
     data = prepare(split.train, unlabelled=texts, recipe=RECIPE, tokenizer=RulesTokenizer(RECIPE.rules))
-    held_out = data.encode(test)
-    print(f"   {len(corpus):,} texts; {per_class} labels for each of {', '.join(data.classes)}")
-    print(f"   {data.train.n_tokens:,} tokens without labels, {len(data.vocab):,} in the vocabulary", flush=True)
+    held_out = data.encode(sample(split.test, N_TEST, seed))
+    print(f"   {len(corpus):,} texts, cut after {MAX_WORDS} words; the task: from which library is each one?")
+    print(f"   {per_class} labels for each of {', '.join(data.classes)}")
+    print(f"   {data.train.n_tokens:,} tokens to read, {len(data.vocab):,} in the vocabulary", flush=True)
 
     print("\n2  language model: predict the next word of every text", flush=True)
     language = ulmfit.finetune(data, recipe=RECIPE, seed=seed)
@@ -94,6 +91,17 @@ def run(out: Path, per_class: int, n_texts: int, seed: int) -> None:
     print(f"\n6  saved in {out}; loaded again, it says:")
     for text, prediction in zip(SENTENCES, Predictor.load(out / "model")(SENTENCES)):
         print(f"   {prediction.label:<10} {prediction.confidence:4.0%}  {text}")
+
+
+def shortened(document: Document) -> Document:
+    """Return a document's first words: enough to tell the library, and quick to read."""
+    return replace(document, text=" ".join(document.text.split()[:MAX_WORDS]))
+
+
+def sample(documents: list[Document], n: int, seed: int) -> list[Document]:
+    """Choose documents at random; all of them if there are no more than `n`."""
+    order = np.random.default_rng(seed).permutation(len(documents))[:n]
+    return [documents[int(place)] for place in order]
 
 
 def report(learn: Learner[TextClassifier], data: TaskData, held_out: TokenStore) -> Evaluation:

@@ -105,13 +105,13 @@ SMALL = Recipe(
         optimizer=Optimizer("adamw", betas=(0.8, 0.99), weight_decay=0.01),
         discriminative=2.0,
     ),
+    # On 818 held-out questions of TREC's training set gradual unfreezing and a steeper fall of the rates did worse.
     classify=Training(
-        stages=(Stage(epochs=10, lr=8e-3, schedule="one-cycle", ratio=25),),
-        dropouts=replace(_SMALL_DROPOUTS.scaled(2.0), output=0.0),
+        stages=(Stage(epochs=10, lr=5e-3, schedule="one-cycle", ratio=25),),
+        dropouts=replace(_SMALL_DROPOUTS.scaled(3.0), output=0.0),
         batch_size=32,
         optimizer=Optimizer("adamw", betas=(0.8, 0.99), weight_decay=0.05),
-        discriminative=2.0,
-        unfreeze="gradual",
+        discriminative=1.3,
     ),
     dropout_pooled=0.3,
 )

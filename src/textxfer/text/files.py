@@ -1,10 +1,9 @@
-"""Small shared tools: fingerprints, and JSON files that are never half-written."""
+"""Small shared tools: fingerprints, and JSON files that were written by us."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,6 @@ def fingerprint(value: Any) -> str:
     """Return the SHA-256 of a JSON value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file under a temporary name, sync it and move it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
-            json.dump(value, file, ensure_ascii=False, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

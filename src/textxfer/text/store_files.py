@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from textxfer.files import write_json
 from textxfer.text.document import DataError
-from textxfer.text.files import read_json, write_json
+from textxfer.text.files import read_json
 from textxfer.text.tokenizer import Tokenizer, tokenizer_from_dict
 from textxfer.text.vocab import Vocab
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from textxfer.files import write_json
 from textxfer.text.document import DataError
-from textxfer.text.files import fingerprint, read_json, write_json
+from textxfer.text.files import fingerprint, read_json
 from textxfer.text.rules import BOS, PAD, UNK
 
 FORMAT = 1
