@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 
@@ -152,78 +152,38 @@ def stage_callbacks(stage: Stage, training: Training) -> list[Callback]:
     return parts
 
 
-def pretrain(
-    data: TaskData,
-    *,
-    recipe: Recipe = SMALL,
-    callbacks: Sequence[Callback] = (),
-    backward: bool = False,
-    precision: Precision = "bf16",
-    device: str | torch.device | None = None,
-    seed: int = 0,
-) -> Learner[LanguageModel]:
-    """Train a general language model from random weights by the recipe; arguments as in `language_model`."""
-    learn = language_model(
-        data, recipe=recipe, callbacks=callbacks, backward=backward, precision=precision, device=device, seed=seed
-    )
-    return fit_stages(learn, recipe.pretrain)
+class Options(TypedDict, total=False):
+    """What `pretrain`, `finetune` and `classify` hand on to `language_model` and `classifier`, which explain it."""
+
+    callbacks: Sequence[Callback]
+    backward: bool
+    precision: Precision
+    device: str | torch.device | None
+    seed: int
+
+
+def pretrain(data: TaskData, *, recipe: Recipe = SMALL, **options: Unpack[Options]) -> Learner[LanguageModel]:
+    """Train a general language model from random weights by the recipe; further options as in `language_model`."""
+    return fit_stages(language_model(data, recipe=recipe, **options), recipe.pretrain)
 
 
 def finetune(
-    data: TaskData,
-    base: Artifact | None = None,
-    *,
-    recipe: Recipe = SMALL,
-    callbacks: Sequence[Callback] = (),
-    backward: bool = False,
-    precision: Precision = "bf16",
-    device: str | torch.device | None = None,
-    seed: int = 0,
+    data: TaskData, base: Artifact | None = None, *, recipe: Recipe = SMALL, **options: Unpack[Options]
 ) -> Learner[LanguageModel]:
-    """Train a pretrained language model on the task's text by the recipe; arguments as in `language_model`.
+    """Train a pretrained language model on the task's text by the recipe; further options as in `language_model`.
 
     Without a pretrained model it is one trained on the task's text alone, at one rate for all layer groups.
     """
     training = recipe.for_finetune(base is not None)
-    learn = language_model(
-        data,
-        base=base,
-        recipe=recipe,
-        training=training,
-        callbacks=callbacks,
-        backward=backward,
-        precision=precision,
-        device=device,
-        seed=seed,
-    )
-    return fit_stages(learn, training)
+    return fit_stages(language_model(data, base=base, recipe=recipe, training=training, **options), training)
 
 
 def classify(
-    data: TaskData,
-    encoder: AWDLSTM | None = None,
-    *,
-    recipe: Recipe = SMALL,
-    callbacks: Sequence[Callback] = (),
-    backward: bool = False,
-    precision: Precision = "bf16",
-    device: str | torch.device | None = None,
-    seed: int = 0,
+    data: TaskData, encoder: AWDLSTM | None = None, *, recipe: Recipe = SMALL, **options: Unpack[Options]
 ) -> Learner[TextClassifier]:
-    """Train a classifier by the recipe; arguments as in `classifier`."""
+    """Train a classifier by the recipe; further options as in `classifier`."""
     training = recipe.for_classify(encoder is not None)
-    learn = classifier(
-        data,
-        encoder=encoder,
-        recipe=recipe,
-        training=training,
-        callbacks=callbacks,
-        backward=backward,
-        precision=precision,
-        device=device,
-        seed=seed,
-    )
-    return fit_stages(learn, training)
+    return fit_stages(classifier(data, encoder=encoder, recipe=recipe, training=training, **options), training)
 
 
 def save(folder: str | Path, learn: Learner[Any], data: TaskData, *, backward: bool = False) -> Path:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypedDict
+from typing import Any
 
 from textxfer import ulmfit
 from textxfer.artifact import Artifact, load_artifact, load_language_model
@@ -112,18 +112,19 @@ def _classify_once(
     Returns:
         The learners by the names of their output folders, and the report on the held-out documents.
     """
-    options, backward, encoder = _options(config, run), _backward(config, base), None
+    options, seed = _options(config, run), config.seed + run
+    backward, encoder = _backward(config, base), None
     learners: dict[str, Learner[Any]] = {}
     if not config.from_scratch:
-        print(f"\nlanguage model on the task's text, seed {options['seed']}", flush=True)
+        print(f"\nlanguage model on the task's text, seed {seed}", flush=True)
         language = ulmfit.finetune(data, base, recipe=recipe, backward=backward, **options)
         learners["language-model"], encoder = language, language.model.encoder
-    print(f"\nclassifier, seed {options['seed']}", flush=True)
+    print(f"\nclassifier, seed {seed}", flush=True)
     learn = ulmfit.classify(data, encoder, recipe=recipe, backward=backward, **options)
     learners["model"] = learn
     artifact = Artifact(learn.model, data.vocab, data.tokenizer, data.classes, backward)
     report = evaluate(Predictor(learn.model, artifact).predict_store(test), test.labels, data.classes)
-    print(f"\nseed {options['seed']}, held-out documents\n{report}", flush=True)
+    print(f"\nseed {seed}, held-out documents\n{report}", flush=True)
     return learners, report
 
 
@@ -172,11 +173,5 @@ def _tokenizer(config: Training, recipe: Recipe) -> Tokenizer:
     return SpacyTokenizer(config.language, recipe.rules)
 
 
-class _Options(TypedDict):
-    precision: ulmfit.Precision
-    device: str | None
-    seed: int
-
-
-def _options(config: Training, run: int = 0) -> _Options:
+def _options(config: Training, run: int = 0) -> ulmfit.Options:
     return {"precision": config.precision, "device": config.device, "seed": config.seed + run}
