@@ -109,7 +109,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_args: object, **_keywords: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(json, "dump", fail)
+    monkeypatch.setattr("textxfer.files.sync", fail)
     with pytest.raises(OSError, match="disk full"):
         Vocab(["xxunk", "xxpad"]).save(tmp_path / "vocab.json")
     assert Vocab.load(tmp_path / "vocab.json") == vocab
