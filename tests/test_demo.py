@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -20,7 +21,8 @@ def _tiny(monkeypatch):
 def test_all_steps(tmp_path, capsys):
     demo.run(tmp_path / "demo", per_class=8, n_texts=40, seed=0)
     printed = capsys.readouterr().out
-    assert [line[0] for line in printed.splitlines() if line[1:3] == "  "] == ["1", "2", "3", "4", "5", "6"]
+    steps = re.findall(r"^(\d)  \w", printed, flags=re.MULTILINE)
+    assert steps == ["1", "2", "3", "4", "5", "6"]
     assert "with the language model" in printed and "from scratch" in printed
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     assert names == {"model", "language-model", "losses.png", "language-model-losses.png", "results.json"}

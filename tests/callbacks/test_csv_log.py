@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from tests.callbacks.toys import Planned, fail, lm_learner, on
-from textxfer.callbacks import CSVLog
+from textxfer.callbacks import CSVLog, SaveEvery
 from textxfer.training import Accuracy, Perplexity
 
 
@@ -117,6 +117,21 @@ def test_a_resumed_run_has_each_epoch_once(keeps, tmp_path):
     learn.fit(5, 1e-3)
     old = [(0, 0), (0, 0)] if keeps else []
     assert epochs(path) == [*old, (0, 1), (0, 2), (0, 3), (0, 4)]
+
+
+def test_a_run_resumed_from_the_end_of_an_epoch_keeps_its_row(tmp_path):
+    """The state must know of the row of the epoch after which it is saved, whatever the order of the list."""
+    path, states = tmp_path / "log.csv", tmp_path / "states"
+
+    def learner(*callbacks):
+        return lm_learner(SaveEvery(states), CSVLog(path), *callbacks)
+
+    with pytest.raises(Planned):
+        learner(on("before_epoch", lambda learn: fail(learn) if learn.progress.epoch == 2 else None)).fit(3, 1e-3)
+    learn = learner()
+    learn.resume(states)
+    learn.fit(3, 1e-3)
+    assert epochs(path) == [(0, 0), (0, 1), (0, 2)]
 
 
 def test_the_folder_is_made(tmp_path):

@@ -44,6 +44,14 @@ def test_schedules_multiply_the_rates():
     assert lrs["lstm1"] == pytest.approx([lr / 4 for lr in lrs["decoder"]])
 
 
+def test_the_rate_finder_keeps_the_proportions():
+    seen = []
+    watch = on("before_update", lambda learn: seen.append(rates(learn, "lr")), Order.OBSERVE)
+    lm_learner(DiscriminativeLR(2), watch, train=8).lr_find(n_steps=4)
+    assert len(seen) == 4
+    assert all(row["lstm1/decay"] == pytest.approx(row["decoder/decay"] / 4) for row in seen)
+
+
 @pytest.mark.parametrize("event", ["before_fit", "after_batch", "after_fit"])
 def test_rates_are_restored_after_a_fit_and_after_an_error(event):
     learn = lm_learner(DiscriminativeLR(), on(event, fail))

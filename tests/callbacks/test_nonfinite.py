@@ -72,7 +72,7 @@ def test_when_the_fit_ends(every, optimizer, seen):
         ("after_backward", f"the gradient of {POISONED}"),
     ],
 )
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("every", [1, 2])
 def test_the_report_names_batch_and_tensors(every, event, what, caplog):
     with caplog.at_level(logging.WARNING):
         learn, _ = broken_run(event=event, every=every)

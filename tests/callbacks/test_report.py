@@ -168,7 +168,15 @@ def test_an_error_in_validation_outside_of_a_fit_does_not_spoil_the_next_bar():
     assert shown._display is None
 
 
-def test_a_resumed_fit_starts_in_the_middle_of_the_bar(tmp_path):
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (io.StringIO(), r"epoch 0 of 1, training: 3/3 \[00:00<00:00, loss"),
+        (Terminal(), r"\repoch 0 of 1, training:  67 %\|[█#\d]+ +\| 2/3 \["),
+    ],
+    ids=["log", "terminal"],
+)
+def test_a_resumed_fit_starts_in_the_middle_of_the_bar(stream, expected, tmp_path):
     def interrupt(learn):
         if learn.progress.batch == 1:
             learn.save(tmp_path)
@@ -177,11 +185,10 @@ def test_a_resumed_fit_starts_in_the_middle_of_the_bar(tmp_path):
     learn = lm_learner(Report(stream=io.StringIO()), on("after_batch", interrupt))
     with pytest.raises(Planned):
         learn.fit(1, 1e-3)
-    stream = io.StringIO()
     learn = lm_learner(Report(every_seconds=0, stream=stream))
     learn.resume(tmp_path)
     learn.fit(1, 1e-3)
-    assert next(line.split(" [")[0] for line in lines(stream)) == "epoch 0 of 1, training: 3/3"
+    assert re.match(expected, stream.getvalue())
 
 
 def test_standard_output_is_looked_up_when_it_is_used(capsys):

@@ -32,7 +32,7 @@ def pretrain(config: PretrainConfig) -> None:
     train, valid = split_documents(documents, config.valid, config.seed)
     data = prepare(train, valid, recipe=recipe, tokenizer=_tokenizer(config, recipe), n_workers=config.workers)
     describe(data)
-    learn = ulmfit.language_model(data, recipe=recipe, backward=config.backward, **_options(config))
+    learn = ulmfit.language_model(data, recipe=recipe, **_options(config, config.backward))
     _train_language_model(config, learn, recipe.pretrain, data, config.backward)
 
 
@@ -45,7 +45,7 @@ def finetune(config: FinetuneConfig) -> None:
     train, valid = split_documents(documents, config.valid, config.seed)
     data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers)
     describe(data)
-    learn = ulmfit.language_model(data, base=base, recipe=recipe, **_options(config))
+    learn = ulmfit.language_model(data, base=base, recipe=recipe, **_options(config, base.backward))
     _train_language_model(config, learn, recipe.finetune, data, base.backward)
 
 
@@ -112,15 +112,15 @@ def _classify_once(
     Returns:
         The learners by the names of their output folders, and the report on the held-out documents.
     """
-    options, seed = _options(config, run), config.seed + run
-    backward, encoder = _backward(config, base), None
+    backward, seed, encoder = _backward(config, base), config.seed + run, None
+    options = _options(config, backward, run)
     learners: dict[str, Learner[Any]] = {}
     if not config.from_scratch:
         print(f"\nlanguage model on the task's text, seed {seed}", flush=True)
-        language = ulmfit.finetune(data, base, recipe=recipe, backward=backward, **options)
+        language = ulmfit.finetune(data, base, recipe=recipe, **options)
         learners["language-model"], encoder = language, language.model.encoder
     print(f"\nclassifier, seed {seed}", flush=True)
-    learn = ulmfit.classify(data, encoder, recipe=recipe, backward=backward, **options)
+    learn = ulmfit.classify(data, encoder, recipe=recipe, **options)
     learners["model"] = learn
     artifact = Artifact(learn.model, data.vocab, data.tokenizer, data.classes, backward)
     report = evaluate(Predictor(learn.model, artifact).predict_store(test), test.labels, data.classes)
@@ -141,15 +141,14 @@ def _summary(runs: list[dict[str, Any]]) -> float:
 
 def _rehearse_classify(config: ClassifyConfig, recipe: Recipe, data: TaskData, base: Artifact | None) -> None:
     backward, encoder = _backward(config, base), None
+    options = _options(config, backward)
     with tempfile.TemporaryDirectory() as scratch:
         if not config.from_scratch:
             training = recipe.for_finetune(base is not None)
-            learn = ulmfit.language_model(
-                data, base=base, recipe=recipe, training=training, backward=backward, **_options(config)
-            )
+            learn = ulmfit.language_model(data, base=base, recipe=recipe, training=training, **options)
             saved = _rehearse("language model", learn, training, data, Path(scratch) / "language-model", backward)
             encoder = saved.model.encoder
-        learn = ulmfit.classifier(data, encoder=encoder, recipe=recipe, backward=backward, **_options(config))
+        learn = ulmfit.classifier(data, encoder=encoder, recipe=recipe, **options)
         training = recipe.for_classify(encoder is not None)
         _rehearse("classifier", learn, training, data, Path(scratch) / "model", backward)
         Predictor.load(Path(scratch) / "model")(["saved, loaded and asked once"])
@@ -173,5 +172,6 @@ def _tokenizer(config: Training, recipe: Recipe) -> Tokenizer:
     return SpacyTokenizer(config.language, recipe.rules)
 
 
-def _options(config: Training, run: int = 0) -> ulmfit.Options:
-    return {"precision": config.precision, "device": config.device, "seed": config.seed + run}
+def _options(config: Training, backward: bool, run: int = 0) -> ulmfit.Options:
+    seed = config.seed + run
+    return {"backward": backward, "precision": config.precision, "device": config.device, "seed": seed}
