@@ -27,8 +27,8 @@ from textxfer.task import TaskData, prepare
 from textxfer.text import Document, RulesTokenizer, TokenStore
 from textxfer.training import Learner
 
-# A quarter of the recipe's size, and a language model that starts from random weights, so with little dropout: the whole
-# demo should take less than five minutes on two cores.
+# A quarter of the recipe's size, so that the demo takes less than five minutes on two cores; little dropout, since the
+# language model starts from random weights.
 RECIPE = replace(
     SMALL,
     max_vocab=10_000,
