@@ -6,6 +6,7 @@ word can be remembered. Running text repeats its words: with a warm memory a tex
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,7 +43,7 @@ class Tokenizer(Protocol):
         ...
 
 
-class _RememberingTokenizer:
+class _RememberingTokenizer(ABC):
     """Rules and memory around a function that splits words."""
 
     kind = ""
@@ -100,9 +101,9 @@ class _RememberingTokenizer:
             for chunk, words in zip(chunks, parts)
         }
 
+    @abstractmethod
     def _split(self, words: list[str]) -> list[list[str]]:
         """Split each word, a string without white space, into tokens."""
-        raise NotImplementedError
 
     def _age(self) -> None:
         """Begin a new generation; words still in use will be taken over from the old one."""
