@@ -15,6 +15,7 @@ import pytest
 from tests.programs.toys import documents, write_csv
 from textxfer import presets
 from textxfer.cli import main
+from textxfer.text import Vocab
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
 
@@ -186,8 +187,11 @@ def test_a_test_file_with_an_unknown_label(tmp_path, table, capsys):
 def test_model_folders_that_do_not_fit(tmp_path, table, base, capsys):
     out = tmp_path / "out"
     assert "is no model folder" in run_badly(capsys, "classify", table, "--base", tmp_path / "x", "--out", out)
-    vocab = json.loads((base / "vocab.json").read_text())
-    (base / "vocab.json").write_text(json.dumps(vocab)[:100])
+    tokens = Vocab.load(base / "vocab.json").tokens
+    Vocab([*tokens[:-2], tokens[-1], tokens[-2]]).save(base / "vocab.json")
+    error = run_badly(capsys, "classify", table, "--base", base, "--out", out)
+    assert "this vocabulary is not the one that the model was trained with" in error
+    (base / "vocab.json").write_text((base / "vocab.json").read_text()[:100])
     assert "damaged" in run_badly(capsys, "classify", table, "--base", base, "--out", out)
     assert not out.exists()
 
