@@ -113,7 +113,7 @@ def test_error_in_each_event(event, at):
     assert caught.value.args == ("two", "arguments")
     assert len(error.__notes__) == 1
     assert f"raised in {raiser!r}.{event}, epoch " in error.__notes__[0]
-    assert learn.error is (None if event == "after_fit" else error)
+    assert learn.error is error
     started = event != "before_fit"  # the raiser comes first by its order
     assert recorder.events.count("after_fit") == started
     assert recorder.events.count("around_forward enter") == recorder.events.count("around_forward exit")
@@ -192,3 +192,27 @@ def test_train_only_callbacks_are_left_out_of_validation():
     learn = learner(quiet)
     learn.fit(1, 1e-2)
     assert quiet.events == ["before_fit", "before_epoch", *TRAIN, "after_epoch", "after_fit"]
+
+
+def test_callbacks_that_finish_later_hear_of_an_error_in_after_fit():
+    heard = []
+    Late = type("Late", (Callback,), {"after_fit": lambda self, learn: heard.append(learn.error)})
+    error = ValueError("while cleaning up")
+    with pytest.raises(ValueError, match="while cleaning up"):
+        learner(Late(), Raiser("after_fit", error)).fit(1, 1e-2)  # after_fit runs in reverse
+    assert heard == [error]
+
+
+def test_freezing_after_an_error_in_validation_reaches_callbacks_of_training_alone():
+    heard = []
+
+    def on_freeze(self, learn):
+        heard.append(learn.trainable)
+
+    Wrapper = type("Wrapper", (Callback,), {"train_only": True, "on_freeze": on_freeze})
+    Thaw = type("Thaw", (Callback,), {"after_fit": lambda self, learn: learn.unfreeze()})
+    learn = learner()
+    learn.freeze()
+    with pytest.raises(RuntimeError):
+        learn.fit(1, 1e-2, [Wrapper(), Thaw(), Raiser("before_valid", RuntimeError("in validation"))])
+    assert heard == [(0, 1, 2)]

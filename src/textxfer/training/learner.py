@@ -141,12 +141,20 @@ class Learner(Generic[Model]):
             group["lr"] = group["base_lr"] = lr
         started.callback(self._end)
         for callback in self.dispatch.callbacks:
-            started.callback(self.dispatch.call, callback, Callback.after_fit, self)
+            started.callback(self._finish, callback)
             self.dispatch.call(callback, Callback.before_fit, self)
         state, self.resumed = self.resumed, None
         first, start = (0, None) if state is None else resume_fit(self, state)
         self.fits_begun = self.progress.fit + 1
         return first, start
+
+    def _finish(self, callback: Callback) -> None:
+        """Tell a callback that the fit is over; if that fails, those that follow hear of it."""
+        try:
+            self.dispatch.call(callback, Callback.after_fit, self)
+        except BaseException as error:
+            self.error = self.error or error
+            raise
 
     def _end(self) -> None:
         """Leave nothing of the last batch behind, however the fit ended."""
@@ -283,7 +291,8 @@ class Learner(Generic[Model]):
             with ExitStack() as stack:
                 if not self.in_fit:
                     stack.enter_context(self.activated())
-                self.fire(Callback.on_freeze, self)
+                # The training table even after an error in validation: callbacks of training alone must hear of it too.
+                self.dispatch.table(training=True)(Callback.on_freeze, self)
 
     def show_loop(self, callbacks: Sequence[Callback] = ()) -> None:
         """Print the loop, with the callbacks of the current or next fit at the lines where they act."""
