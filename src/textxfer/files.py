@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +62,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     if target.exists() and not replace:
         raise FileExistsError(f"{target} exists already")
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
+    scratch = target.with_name(f".{target.name}.{platform.node()}-{os.getpid()}.part")
+    _remove_leftovers(target)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
@@ -71,6 +74,27 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     sync(target.parent)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what processes of this machine began to write and were killed before they could tidy up."""
+    prefix = f".{target.name}.{platform.node()}-"
+    for leftover in target.parent.glob(f"{glob.escape(prefix)}*.part"):
+        process = leftover.name.removeprefix(prefix).removesuffix(".part")
+        if process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there is no harmless way to ask
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _swap(scratch: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.text.samples import numbered_store, toy_store
 from textxfer.batch import Batch, SeekableLoader, batches_from, epoch_length
+from textxfer.text import lm_batches as module
 from textxfer.text.lm_batches import IGNORE, LMBatches
 from textxfer.text.store import TokenStore
 
@@ -170,12 +171,38 @@ def test_processes_share_the_lanes(world: int) -> None:
         assert sum(part.n for part in parts) == batch.n
 
 
-def test_lanes_are_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    loader = LMBatches(STORE, 4, 10, shuffle=False)
-    list(loader)
-    monkeypatch.setattr(loader, "_lay_out", lambda _: pytest.fail("laid out again"))
-    loader.set_epoch(7)
-    assert len(list(loader)) == len(loader)
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_size_of_blocks_does_not_matter(monkeypatch: pytest.MonkeyPatch, backward: bool) -> None:
+    loader = LMBatches(STORE, 4, 10, vary_bptt=True, backward=backward)
+    whole = list(loader)
+    for size in (1, 150):
+        monkeypatch.setattr(module, "_BLOCK", size)
+        for one, other in zip(whole, loader, strict=True):
+            assert same(one, other)
+
+
+def test_a_block_is_all_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 100)
+    sizes: list[int] = []
+    whole_read = module._Stream.read
+
+    def read(self: module._Stream, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        sizes.append(int((end - begin).sum()))
+        return whole_read(self, begin, end)
+
+    monkeypatch.setattr(module._Stream, "read", read)
+    batches = iter(LMBatches(STORE, 4, 10))
+    next(batches)
+    assert len(sizes) == 1
+    assert max(sizes) <= 100 + 4
+
+
+def test_changing_an_input_in_place_changes_nothing_else() -> None:
+    loader = LMBatches(STORE, 4, 10)
+    expected = [batch.target for batch in loader]
+    for batch, target in zip(loader, expected, strict=True):
+        batch.inputs[0].zero_()
+        assert target is not None and batch.target is not None and torch.equal(batch.target, target)
 
 
 def test_wrong_arguments() -> None:

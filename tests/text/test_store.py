@@ -32,7 +32,7 @@ def files(folder: Path) -> dict[str, bytes]:
 class NoTokenizer(RulesTokenizer):
     """Looks like `RulesTokenizer` but must not be called."""
 
-    def __call__(self, text: str) -> list[str]:
+    def chunks(self, text: str) -> list[str]:
         raise AssertionError("tokenized again")
 
 
@@ -76,7 +76,7 @@ def test_opening_gives_the_same_store(tmp_path: Path) -> None:
 
 
 def test_the_number_of_workers_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "BATCH_CHARACTERS", 3000)
+    monkeypatch.setattr(encode, "PIECE_CHARACTERS", 3000)
     docs = [Document(odd_text(seed), f"c{seed % 3}", seed) for seed in range(80)]
     build(tmp_path / "one", docs)
     build(tmp_path / "two", docs, n_workers=2)
@@ -86,7 +86,7 @@ def test_the_number_of_workers_does_not_matter(tmp_path: Path, monkeypatch: pyte
 def test_the_size_of_pieces_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(tmp_path / "one")
     for size in (1, 500):
-        monkeypatch.setattr(encode, "BATCH_CHARACTERS", size)
+        monkeypatch.setattr(encode, "PIECE_CHARACTERS", size)
         build(tmp_path / f"size {size}")
         assert files(tmp_path / "one") == files(tmp_path / f"size {size}")
 
@@ -255,7 +255,7 @@ def test_files_of_different_stores_do_not_mix(tmp_path: Path) -> None:
         TokenStore.open(tmp_path / "none")
     meta = json.loads((tmp_path / "other" / "meta.json").read_text())
     (tmp_path / "other" / "meta.json").write_text(json.dumps(meta | {"format": 99}))
-    with pytest.raises(DataError, match="format 99, this version reads 1"):
+    with pytest.raises(DataError, match="format 99, this version reads 2"):
         TokenStore.open(tmp_path / "other")
 
 

@@ -81,7 +81,7 @@ def collapse_words(text: str, threshold: int, mark: str) -> str:
     The last word of a run may carry punctuation: "no no no no!" is a run of four.
 
     Args:
-        text: Text with single spaces.
+        text: Words of one line with single spaces between them.
         threshold: From how many equal words on.
         mark: The token that announces a run.
     """

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
+Label: TypeAlias = str | tuple[str, ...] | float
+"""A class; any number of classes, sorted and without repeats; or a number to predict."""
+LabelKind = Literal["single", "multi", "number"]
 OnEmpty = Literal["error", "skip"]
+Errors = Literal["strict", "replace"]
+"""What to do with bytes and characters that are no text: stop, or put U+FFFD for them."""
+
+EMPTY = "the text is empty; fill it in, remove the row or pass on_empty='skip' to drop it"
+"""What is said of a row without text."""
+
+_LONE = re.compile("[\ud800-\udfff]")
 
 
 class DataError(ValueError):
@@ -19,12 +30,13 @@ class Document:
 
     Args:
         text: The text; several fields are joined by `join_fields`.
-        label: Class name; None where there is none.
+        label: A class name; a tuple of class names, sorted and without repeats, empty for none of the classes; or a
+            float, a number to predict. None where there is no label.
         row: Number of the record in its source, from 1 (a header does not count); 0 if there is no source.
     """
 
     text: str
-    label: str | None = None
+    label: Label | None = None
     row: int = 0
 
 
@@ -49,24 +61,64 @@ class Corpus:
             raise DataError(f"{self.name}: no documents in it")
 
 
-def checked(document: Document, where: str, on_empty: OnEmpty) -> Document | None:
+def label_kind(label: Label) -> LabelKind:
+    """Return what kind of label it is: `single` (a class), `multi` (any number of them) or `number`.
+
+    Raises:
+        TypeError: It is none of them.
+    """
+    if isinstance(label, str):
+        return "single"
+    if isinstance(label, tuple):
+        return "multi"
+    if isinstance(label, float):
+        return "number"
+    raise TypeError(f"a label is a string, a tuple of strings or a float, not {label!r} of {type(label).__name__}")
+
+
+def checked(document: Document, where: str, on_empty: OnEmpty, errors: Errors = "strict") -> Document | None:
     """Return the document, or None if it is empty and empty ones are to be skipped.
 
     Args:
         document: The document as read.
         where: File and row, for the message.
         on_empty: What to do with a text that has nothing but white space.
+        errors: What to do with characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
 
     Raises:
-        DataError: The text is empty and `on_empty` is `error`, or it holds a NUL character.
+        DataError: The text is empty and `on_empty` is `error`, or it holds NUL or half of a surrogate pair.
     """
-    if not document.text.strip():
+    text = document.text
+    if not text or text.isspace():
         if on_empty == "skip":
             return None
-        raise DataError(f"{where}: the text is empty; fill it in, remove the row or pass on_empty='skip' to drop it")
-    if "\0" in document.text:
-        raise DataError(f"{where}: the text holds a NUL character; the file is damaged or not text")
-    return document
+        raise DataError(f"{where}: {EMPTY}")
+    if (problem := unsound(text)) is None:
+        return document
+    if errors == "replace":
+        return replace(document, text=mended(text))
+    raise DataError(f"{where}: the text {problem}")
+
+
+def unsound(text: str) -> str | None:
+    """Say which characters of a string are no text; None if all are."""
+    if "\0" in text:
+        return "holds a NUL character; the file is damaged or not text (errors='replace' puts U+FFFD for it)"
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return (
+            f"holds half of a surrogate pair, U+{ord(text[error.start]):04X}, at character {error.start + 1}; "
+            f"correct it, or pass errors='replace' to put U+FFFD for it"
+        )
+    return None
+
+
+def mended(text: str) -> str:
+    """Put U+FFFD for the characters that `unsound` finds."""
+    return _LONE.sub("\ufffd", text.replace("\0", "\ufffd"))
 
 
 def check_on_empty(on_empty: str) -> None:
@@ -75,21 +127,37 @@ def check_on_empty(on_empty: str) -> None:
         raise ValueError(f"on_empty must be 'error' or 'skip', not {on_empty!r}")
 
 
+def check_errors(errors: str) -> None:
+    """Refuse anything but `strict` and `replace`."""
+    if errors not in ("strict", "replace"):
+        raise ValueError(f"errors must be 'strict' or 'replace', not {errors!r}")
+
+
 def check_classes(documents: Iterable[Document]) -> list[str]:
-    """Return the sorted class names after checking that a classifier can be trained on the documents.
+    """Return the sorted class names after checking that a model can be trained on the labels.
 
     Args:
         documents: Labelled documents.
 
+    Returns:
+        The names; none if the labels are numbers.
+
     Raises:
-        DataError: A document has no label, or all have the same one.
+        DataError: A document has no label or one of another kind than the first, or all have the same.
     """
-    classes: set[str] = set()
+    labels: set[Label] = set()
+    kind: LabelKind | None = None
     for number, document in enumerate(documents, 1):
+        place = f"row {document.row or number}"
         if document.label is None:
-            raise DataError(f"row {document.row or number}: no label; a classifier needs one for every document")
-        classes.add(document.label)
-    if len(classes) < 2:
-        found = f"only the class {next(iter(classes))!r}" if classes else "no documents"
+            raise DataError(f"{place}: no label; a classifier needs one for every document")
+        kind = kind or label_kind(document.label)
+        if label_kind(document.label) != kind:
+            raise DataError(f"{place}: the label {document.label!r} is of another kind than those before ({kind})")
+        labels.add(document.label)
+    if len(labels) < 2:
+        what = "the class" if kind == "single" else "the label"
+        found = f"only {what} {next(iter(labels))!r}" if labels else "no documents"
         raise DataError(f"{found} in the data; a classifier needs at least two classes (is it the right label column?)")
-    return sorted(classes)
+    names = [(label,) if isinstance(label, str) else label for label in labels if isinstance(label, str | tuple)]
+    return sorted({name for several in names for name in several})

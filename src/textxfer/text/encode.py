@@ -1,35 +1,49 @@
-"""The first pass of building a store: documents to provisional ids, in one process or several.
+"""From texts to chunks to tokens: the work on a corpus that goes to processes.
 
-Each token gets the number of its first appearance. The text is tokenized once; when all tokens are counted and the
-vocabulary is chosen, the second pass only renumbers.
+A chunk is what a tokenizer can look at by itself, mostly a word between spaces. A corpus has few distinct chunks for
+its length, so the texts become numbers of chunks first (`split_piece`), and only the distinct chunks become tokens
+(`tokenize_slice`), each once. Both are functions of their arguments alone: who computes what, and when, changes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
-from textxfer.text.document import Document
-from textxfer.text.tokenizer import Tokenizer
+from textxfer.text.tokenizer import ChunkTokenizer, Tokenizer
 
-BATCH_CHARACTERS = 1 << 20
-"""Work is dealt out in pieces of about this size, however many processes there are."""
+PIECE_CHARACTERS = 1 << 20
+"""Texts are dealt out in pieces of about this size, however many processes there are."""
+SLICE_CHUNKS = 1 << 12
+"""Distinct chunks are dealt out in slices of this many."""
+START = "\0"
+"""The chunk that begins every document; no chunk of a text is equal to it. It stands for `xxbos`."""
 
 
-class Encoded(NamedTuple):
-    """Some documents after the first pass.
+class Piece(NamedTuple):
+    """Some documents as chunks.
+
+    Attributes:
+        chunks: The distinct chunks, in the order in which they first appear.
+        numbers: Positions in `chunks`, all documents one after the other (int32).
+        lengths: Number of chunks of each document, `START` included (int64).
+    """
+
+    chunks: list[str]
+    numbers: np.ndarray
+    lengths: np.ndarray
+
+
+class Tokens(NamedTuple):
+    """Some distinct chunks as tokens.
 
     Attributes:
         types: The distinct tokens, in the order in which they first appear.
-        ids: Positions in `types`, all documents one after the other (int32).
-        lengths: Number of tokens of each document (int64).
+        ids: Positions in `types`, all chunks one after the other (int32).
+        lengths: Number of tokens of each chunk (int64); may be 0.
     """
 
     types: list[str]
@@ -37,109 +51,72 @@ class Encoded(NamedTuple):
     lengths: np.ndarray
 
 
-class Numbering:
-    """Numbers for tokens in the order of their first appearance, and their counts."""
+class Numbering(dict[str, int]):
+    """Numbers for strings in the order of their first appearance, given when first asked for."""
 
-    def __init__(self) -> None:
-        self.number: defaultdict[str, int] = defaultdict()
-        self.number.default_factory = self.number.__len__
-        self._counts = np.zeros(1 << 12, np.int64)
+    def __missing__(self, string: str) -> int:
+        number = self[string] = len(self)
+        return number
 
-    def take(self, encoded: Encoded) -> np.ndarray:
-        """Count the tokens of some documents and return their ids in this numbering (int32)."""
-        numbers = np.fromiter(map(self.number.__getitem__, encoded.types), np.int32, len(encoded.types))
-        if len(self.number) > len(self._counts):
-            self._counts = np.concatenate([self._counts, np.zeros(len(self.number), np.int64)])
-        self._counts[numbers] += np.bincount(encoded.ids, minlength=len(numbers))
-        return numbers[encoded.ids]
-
-    def tokens(self) -> list[str]:
-        """Return the tokens in the order of their numbers."""
-        return list(self.number)
-
-    def counts(self) -> dict[str, int]:
-        """Return how often each token was seen."""
-        return dict(zip(self.number, self._counts.tolist()))
+    def of(self, strings: Sequence[str]) -> np.ndarray:
+        """Return the numbers (int32) of strings, those never seen included."""
+        return np.fromiter(map(self.__getitem__, strings), np.int32, len(strings))
 
 
-class SourceHash:
-    """SHA-256 over texts, labels and row numbers of documents in their order."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    def add(self, document: Document) -> None:
-        """Add a document."""
-        text = document.text.encode("utf-8", "surrogatepass")
-        label = b"\0" if document.label is None else document.label.encode("utf-8", "surrogatepass")
-        self._hash.update(f"{len(text)},{len(label)},{document.row};".encode())
-        self._hash.update(text)
-        self._hash.update(label)
-
-    def hexdigest(self) -> str:
-        """Return the hash of what was added so far."""
-        return self._hash.hexdigest()
-
-
-def encode(texts: Iterable[str], tokenizer: Tokenizer, n_workers: int = 1) -> Iterator[Encoded]:
-    """Tokenize texts piece by piece, in their order.
-
-    Args:
-        texts: The texts; consumed only a few pieces ahead.
-        tokenizer: The tokenizer; it must be picklable if there are several processes.
-        n_workers: Number of processes; 1 means this one. The result does not depend on it.
-    """
-    pieces = _pieces(texts)
-    head = list(islice(pieces, 2))
-    pieces = chain(head, pieces)
-    if n_workers == 1 or len(head) < 2:
-        yield from (_encode_piece(tokenizer, piece) for piece in pieces)
-        return
-    # Fresh processes, not forks: a fork of a process with threads (torch has some) can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, context, initializer=_start_worker, initargs=(tokenizer,)) as pool:
-        waiting: deque[Future[Encoded]] = deque()
-        for piece in pieces:
-            waiting.append(pool.submit(_encode_in_worker, piece))
-            if len(waiting) > 2 * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+def pieces(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Gather texts to pieces of about `PIECE_CHARACTERS`."""
     piece: list[str] = []
     size = 0
     for text in texts:
         piece.append(text)
         size += len(text)
-        if size >= BATCH_CHARACTERS:
+        if size >= PIECE_CHARACTERS:
             yield piece
             piece, size = [], 0
     if piece:
         yield piece
 
 
-def _encode_piece(tokenizer: Tokenizer, texts: list[str]) -> Encoded:
-    number: defaultdict[str, int] = defaultdict()
-    number.default_factory = number.__len__
+def slices(chunks: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut distinct chunks into slices of `SLICE_CHUNKS`."""
+    return (chunks[first : first + SLICE_CHUNKS] for first in range(0, len(chunks), SLICE_CHUNKS))
+
+
+def split_piece(tokenizer: Tokenizer, texts: Sequence[str]) -> Piece:
+    """Cut texts into chunks; the chunks of a tokenizer that has none of its own are its tokens."""
+    chunks_of = tokenizer.chunks if isinstance(tokenizer, ChunkTokenizer) else lambda text: tokenizer(text)[1:]
+    numbering = Numbering()
     lengths = np.empty(len(texts), np.int64)
-    ids = []
+    numbers = []
     for i, text in enumerate(texts):
-        tokens = tokenizer(text)
-        lengths[i] = len(tokens)
-        ids.append(np.fromiter(map(number.__getitem__, tokens), np.int32, len(tokens)))
-    return Encoded(list(number), np.concatenate(ids), lengths)
+        chunks = chunks_of(text)
+        lengths[i] = len(chunks) + 1
+        numbers.append(np.fromiter(map(numbering.__getitem__, chain((START,), chunks)), np.int32, len(chunks) + 1))
+    return Piece(list(numbering), np.concatenate(numbers), lengths)
 
 
-_worker_tokenizer: Tokenizer | None = None
+def tokenize_slice(tokenizer: Tokenizer, chunks: Sequence[str]) -> Tokens:
+    """Return the tokens of distinct chunks, `START` not among them."""
+    numbering = Numbering()
+    if isinstance(tokenizer, ChunkTokenizer):
+        split = tokenizer.tokenize_chunks(chunks)
+    else:
+        split = [(chunk,) for chunk in chunks]
+    lengths = np.fromiter(map(len, split), np.int64, len(split))
+    ids = np.fromiter(map(numbering.__getitem__, chain.from_iterable(split)), np.int32, int(lengths.sum()))
+    return Tokens(list(numbering), ids, lengths)
 
 
-def _start_worker(tokenizer: Tokenizer) -> None:
-    global _worker_tokenizer
-    _worker_tokenizer = tokenizer
+def expand(numbers: np.ndarray, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Replace chunks by the ids of their tokens.
 
-
-def _encode_in_worker(texts: list[str]) -> Encoded:
-    assert _worker_tokenizer is not None
-    return _encode_piece(_worker_tokenizer, texts)
+    Args:
+        numbers: Which chunks.
+        ids: Ids of the tokens of all distinct chunks, one chunk after the other.
+        lengths: Number of tokens of each distinct chunk.
+    """
+    begin = (np.cumsum(lengths) - lengths)[numbers]
+    length = lengths[numbers]
+    after = np.cumsum(length)
+    total = int(after[-1]) if len(after) else 0
+    return ids[np.repeat(begin - (after - length), length) + np.arange(total)]

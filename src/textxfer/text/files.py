@@ -1,4 +1,4 @@
-"""Small shared tools: fingerprints, and JSON files that were written by us."""
+"""Small shared tools: fingerprints, arrays, and JSON files that were written by us."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textxfer.text.document import DataError
+
+_BLOCK = 1 << 20
 
 
 def fingerprint(value: Any) -> str:
@@ -36,3 +40,17 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected {what}, found a JSON {type(value).__name__}")
     return value
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a one-dimensional array as `.npy`, block by block.
+
+    `np.save` says nothing of the reason if the disk is full.
+
+    Raises:
+        OSError: With the system's reason.
+    """
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        for first in range(0, len(array), _BLOCK):
+            file.write(array[first : first + _BLOCK].tobytes())

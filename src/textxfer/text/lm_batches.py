@@ -5,6 +5,9 @@ after batch a window of T tokens moves down all lanes, so a recurrent state can 
 token is a target exactly once per epoch, the first one (predicted from `xxpad`) and the last included, so the
 perplexity over an epoch does not depend on B and T.
 
+The lanes are read in blocks of some hundred windows, so memory and the cost of a batch do not depend on the length of
+the text, which may lie in files.
+
 Shapes: T time (window), B batch (lanes), L lane length, N tokens.
 """
 
@@ -24,6 +27,7 @@ IGNORE = -100
 """Target that does not count, as in torch's cross-entropy."""
 PAD_ID = 1
 """Id of `xxpad` in every vocabulary made by this package; used where only ids are given."""
+_BLOCK = 1 << 20  # tokens that are read at once
 _SPREAD, _SHORTEST, _SHORT_SHARE = 5.0, 5, 0.05
 
 
@@ -42,7 +46,7 @@ class LMBatches:
             cases, standard deviation 5, at least 5), so that the cuts fall elsewhere each epoch.
         backward: Whether to read each document from its end; `xxbos` stays in front.
         docs: Indices of the documents to use; None: all.
-        device: Where the ids of an epoch are kept; None: CPU.
+        device: Where batches are; a block of them is copied there at once. None: CPU.
         rank: Number of this process.
         world: Number of processes; each gets `batch_size` of the `batch_size * world` lanes.
     """
@@ -79,7 +83,6 @@ class LMBatches:
         if world > 1 and self._targets_per_lane().max(initial=0) < self.lane_length:
             raise ValueError(f"{self.n_tokens} tokens are too few for {world} processes with {batch_size} lanes each")
         self._epoch = self._start = 0
-        self._lanes: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         """Number of batches of the current epoch."""
@@ -110,38 +113,40 @@ class LMBatches:
         return np.stack([np.append(0, ends[:-1]), ends], axis=1)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        lanes = self._lanes_of(epoch)
+        stream = self._stream(epoch)
         real = self._targets_per_lane()
-        for first, stop in self.windows_of(epoch)[start:].tolist():
-            n = int(np.clip(real - first, 0, stop - first).sum())
-            ids, target = lanes[first:stop].to(torch.int64), lanes[first + 1 : stop + 1].to(torch.int64)
-            if n < target.numel():  # positions behind the end of the text
-                ids = ids.masked_fill_(ids == IGNORE, self._pad)
-            yield Batch((ids,), target, n)
+        for windows in _blocks(self.windows_of(epoch)[start:], max(_BLOCK // self.batch_size, 1)):
+            origin = windows[0][0]
+            lanes = self._lanes(stream, origin, windows[-1][1])
+            for first, stop in windows:
+                # Copies: who changes the input in place must not change targets, his own or the next batch's.
+                ids = lanes[first - origin : stop - origin].clone()
+                target = lanes[first + 1 - origin : stop + 1 - origin].clone()
+                n = target.numel()
+                if stop > real[-1]:  # positions behind the end of the text
+                    n = int(np.clip(real - first, 0, stop - first).sum())
+                    ids.masked_fill_(ids == IGNORE, self._pad)
+                yield Batch((ids,), target, n)
 
-    def _lanes_of(self, epoch: int) -> Tensor:
-        """Lay the stream out in lanes, (L + 1, B) int32: row t is the input at t and the target at t - 1."""
-        key = epoch if self.shuffle else 0
-        if self._lanes is None or self._lanes[0] != key:
-            self._lanes = None  # let go of the last epoch's first
-            self._lanes = (key, torch.from_numpy(self._lay_out(key)).to(self.device))
-        return self._lanes[1]
-
-    def _lay_out(self, epoch: int) -> np.ndarray:
+    def _stream(self, epoch: int) -> _Stream:
         starts, lengths = self._starts, self._lengths
         if self.shuffle:
             order = np.random.default_rng((self.seed, epoch)).permutation(len(starts))
             starts, lengths = starts[order], lengths[order]
-        total = self.batch_size * self.world
-        stream = np.full(total * self.lane_length + 1, IGNORE, np.int32)
-        stream[0] = self._pad
-        stream[1 : self.n_tokens + 1] = gather(self._ids, starts, lengths, backward=self.backward)
-        first = self.rank * self.batch_size
-        own = stream[first * self.lane_length : (first + self.batch_size) * self.lane_length + 1]
-        lanes = np.empty((self.lane_length + 1, self.batch_size), np.int32)
-        lanes[:-1] = own[:-1].reshape(self.batch_size, self.lane_length).T
-        lanes[-1] = own[self.lane_length :: self.lane_length]
-        return lanes
+        return _Stream(self._ids, starts, lengths, self.backward)
+
+    def _lanes(self, stream: _Stream, first: int, stop: int) -> Tensor:
+        """Return rows `first` to `stop` (included) of the lanes: row t is the input at t and the target at t - 1."""
+        lanes = np.full((self.batch_size, stop - first + 1), IGNORE, np.int64)
+        # Position 0 of the whole text is the padding that the first token is predicted from.
+        begin = (self.rank * self.batch_size + np.arange(self.batch_size)) * self.lane_length + first - 1
+        end = np.minimum(begin + lanes.shape[1], self.n_tokens)
+        column = np.arange(lanes.shape[1])
+        inside = (column >= -begin[:, None]) & (column < (end - begin)[:, None])
+        lanes[inside] = stream.read(begin.clip(min=0), end)
+        if begin[0] < 0:
+            lanes[0, 0] = self._pad
+        return torch.from_numpy(np.ascontiguousarray(lanes.T)).to(self.device)
 
     def _targets_per_lane(self) -> np.ndarray:
         """Number of targets of each lane of this process that count, (B,)."""
@@ -154,6 +159,38 @@ class LMBatches:
         n = self.lane_length // shortest + 1
         mean = np.where(rng.random(n) < _SHORT_SHARE, self.bptt / 2, self.bptt)
         return np.clip(rng.normal(mean, _SPREAD).astype(np.int64), shortest, self.bptt + int(5 * _SPREAD))
+
+
+class _Stream:
+    """Documents one after the other, to be read from anywhere."""
+
+    def __init__(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, backward: bool) -> None:
+        self._ids, self._starts, self._lengths, self._backward = ids, starts, lengths, backward
+        self._ends = np.cumsum(lengths)
+
+    def read(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Return the ids from each `begin` to its `end` (not included), one stretch after the other."""
+        begin, end = begin[begin < end], end[begin < end]
+        first, last = np.searchsorted(self._ends, begin, "right"), np.searchsorted(self._ends, end, "left")
+        n = last - first + 1  # documents that each stretch has a part in
+        after = np.cumsum(n)
+        docs = np.arange(int(n.sum())) + np.repeat(first - (after - n), n)
+        starts, lengths, ends = self._starts[docs], self._lengths[docs], self._ends[docs]
+        skip = np.maximum(np.repeat(begin, n) - (ends - lengths), 0)
+        take = np.minimum(np.repeat(end, n) - (ends - lengths), lengths) - skip
+        return gather(self._ids, starts, lengths, skip=skip, take=take, backward=self._backward)
+
+
+def _blocks(windows: np.ndarray, rows: int) -> Iterator[list[list[int]]]:
+    """Gather windows to blocks of about `rows` rows."""
+    block: list[list[int]] = []
+    for window in windows.tolist():
+        if block and window[1] - block[0][0] > rows:
+            yield block
+            block = []
+        block.append(window)
+    if block:
+        yield block
 
 
 def _documents(

@@ -4,9 +4,9 @@ A model that sees "GREAT", "Great" and "great" as three unrelated words learns e
 rules write them as one word and a mark: `xxup great`, `xxmaj great`, `great`; "sooooo" becomes `s xxrep 5 o`, "no no
 no no" becomes `xxwrep 4 no` (Howard & Ruder 2018, section 4.1; the token names are fastai's).
 
-Rules act at three levels, so that a tokenizer can remember what it did. `pre_document` sees a whole text and leaves
-words separated by single spaces and line breaks. `pre_chunk` sees one such word, `post_chunk` the tokens of one word:
-both depend on nothing else. `pre` and `post` are the same rules for a whole text and all of its tokens.
+Rules are written twice. `pre` and `post` say plainly what happens to a whole text and to all of its tokens. The same
+rules in pieces let a tokenizer look at each distinct word once: `chunks` cuts a text into words, `pre_chunk` sees one
+of them, `post_chunk` the tokens of one; they depend on nothing else. Tests hold both to the same result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from itertools import islice
+from operator import eq
+from typing import Any, Protocol, runtime_checkable
 
 from textxfer.text.cleaning import clean, collapse_words, tidy_spaces
 from textxfer.text.files import fingerprint
@@ -40,7 +42,7 @@ MAJ = "xxmaj"
 SPECIALS = (UNK, PAD, BOS, FLD, REP, WREP, UP, MAJ)
 """All special tokens in the order of their ids."""
 
-VERSION = 1
+VERSION = 2
 """Goes up whenever the same parameters give other tokens than before, in the rules or in `split_word`."""
 MAX_CHUNK = 256
 """Longer strings without white space are cut: they are no words, and spaCy takes quadratic time on them."""
@@ -48,6 +50,50 @@ MAX_CHUNK = 256
 _SPACED = re.compile(r"([/#\\])")
 _CONTRACTION = re.compile(r"(?<![^\W_])[^\W\d_]{1,64}(?:['\u2019][^\W\d_]{1,64}){1,4}(?![^\W_])")
 _FORGED = re.compile(r"(?<![^\W_])(xx)(unk|pad|bos|rep|wrep|up|maj)(?![^\W_])", re.IGNORECASE)
+
+
+@runtime_checkable
+class TextRules(Protocol):
+    """What a tokenizer needs of a set of rules."""
+
+    @property
+    def name(self) -> str:
+        """What the set is called."""
+        ...
+
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """Special tokens in the order of their ids."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal if and only if two sets do the same."""
+        ...
+
+    def pre(self, text: str) -> str:
+        """Return the text as the tokenizer is to see it."""
+        ...
+
+    def post(self, tokens: Sequence[str]) -> list[str]:
+        """Return the tokens of a text as the model is to see them, `xxbos` first."""
+        ...
+
+    def chunks(self, text: str) -> list[str]:
+        """Return the words of a text before `pre_chunk`; white space that is a token stands between them."""
+        ...
+
+    def pre_chunk(self, chunk: str) -> str:
+        """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
+        ...
+
+    def post_chunk(self, tokens: Sequence[str]) -> list[str]:
+        """Return the tokens of one word as the model is to see them."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters as a JSON object."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -106,18 +152,34 @@ class Rules:
 
     def pre_document(self, text: str) -> str:
         """Clean a text: entities, line breaks, spaces, repeated words, marks of fields."""
-        text = clean(text, self.normalize)
-        if "xx" in text or "XX" in text or "Xx" in text or "xX" in text:
-            text = _FORGED.sub(r"\1 \2", text)  # or a text could claim to be padding
-        if "<unk>" in text:
-            text = text.replace("<unk>", UNK)
-        text = collapse_words(tidy_spaces(text), self.repeat_words, WREP)
+        lines = tidy_spaces(self._clean(text)).split("\n")
+        text = "\n".join([collapse_words(line, self.repeat_words, WREP) for line in lines])
         if self.mark_fields and not text.startswith(FLD):
             text = f"{FLD} 1 {text}".strip()
         return text
 
+    def chunks(self, text: str) -> list[str]:
+        """Return what `pre_document` leaves as a list: words, and between them "\\n" or "\\n\\n" for line breaks."""
+        chunks: list[str] = []
+        blank = 0
+        for line in self._clean(text).split("\n"):
+            if words := line.split():
+                if chunks:
+                    chunks.append("\n\n" if blank else "\n")
+                blank = 0
+                if True in map(eq, words, islice(words, 1, None)):
+                    words = collapse_words(" ".join(words), self.repeat_words, WREP).split(" ")
+                chunks += words
+            else:
+                blank += 1
+        if self.mark_fields and not (chunks and chunks[0].startswith(FLD)):
+            chunks = [FLD, "1", *chunks]
+        return chunks
+
     def pre_chunk(self, chunk: str) -> str:
         """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
+        if chunk.isascii() and len(chunk) <= MAX_CHUNK and not self._odd.search(chunk):
+            return chunk
         if self.repeat_chars <= 3:
             chunk = chunk.replace("...", "…")  # three dots are no elongation
         word = self._run.sub(_mark_run, chunk)
@@ -159,10 +221,21 @@ class Rules:
             raise ValueError(f"rules have no parameter {', '.join(unknown)}; they have {', '.join(sorted(known))}")
         return cls(**value)
 
+    def _clean(self, text: str) -> str:
+        text = clean(text, self.normalize)
+        if "xx" in text or "XX" in text or "Xx" in text or "xX" in text:
+            text = _FORGED.sub(r"\1 \2", text)  # or a text could claim to be padding
+        return text.replace("<unk>", UNK) if "<unk>" in text else text
+
     @cached_property
     def _run(self) -> re.Pattern[str]:
         character = r"\S" if self.repeat_digits else r"[^\s\d]"
         return re.compile(rf"({character})\1{{{self.repeat_chars - 1},}}")
+
+    @cached_property
+    def _odd(self) -> re.Pattern[str]:
+        """What a word of ASCII characters must have for `pre_chunk` to change it."""
+        return re.compile(rf"['/#\\]|{self._run.pattern}")
 
     def _lower_contraction(self, match: re.Match[str]) -> str:
         # Tokenizers know contractions in lower case only: "DON'T" would stay one rare word.
@@ -196,7 +269,7 @@ PRESETS = {
 """The ready-made rules: ours; those of the paper's scripts; fastai 2.8's without its defects."""
 
 
-def rules(preset: str | Rules) -> Rules:
+def rules(preset: str | TextRules) -> TextRules:
     """Return ready-made rules by name: `default`, `2018` or `fastai`.
 
     Args:
@@ -205,7 +278,7 @@ def rules(preset: str | Rules) -> Rules:
     Raises:
         ValueError: There are none of this name.
     """
-    if isinstance(preset, Rules):
+    if not isinstance(preset, str):
         return preset
     if preset not in PRESETS:
         raise ValueError(f"no rules called {preset!r}; there are {', '.join(map(repr, PRESETS))}")

@@ -12,7 +12,7 @@ import numpy as np
 from textxfer.text.document import Document
 from textxfer.text.gather import gather
 from textxfer.text.rules import BOS
-from textxfer.text.store_build import Recipe, build
+from textxfer.text.store_build import Recipe, Work, build
 from textxfer.text.store_files import Built, read_store
 from textxfer.text.tokenizer import Tokenizer
 from textxfer.text.vocab import Vocab
@@ -25,8 +25,10 @@ class TokenStore:
         path: The folder; None if the store is in memory.
         vocab: What the ids mean.
         tokenizer: How the documents were tokenized.
-        classes: Class names, sorted; labels are positions in it. Empty if no document is labelled.
-        labels: Class of each document (int64, (D,)), -1 for none. D stands for the number of documents.
+        classes: Class names, sorted; labels are positions in it. Empty if no document has a class.
+        label_kind: `single` (one class), `multi` (any number of classes) or `number` (a number to predict).
+        labels: Class of each document (int64, (D,)); its number of classes if there may be several, 0 for a number;
+            always -1 for a document without label. D stands for the number of documents.
         rows: Row of each document in its source (int64, (D,)).
         starts: Where each document begins among the ids (int64, (D,)).
         lengths: Number of tokens of each document (int64, (D,)); at least 1.
@@ -38,10 +40,11 @@ class TokenStore:
         self.vocab = built.vocab
         self.tokenizer = built.tokenizer
         self.classes = built.classes
+        self.label_kind = built.label_kind
         self.meta = built.meta
         self._built = built
         self._docs = docs
-        offsets, labels, rows = built.offsets, built.labels, built.rows
+        offsets, labels, rows = (built.arrays[name] for name in ("offsets", "labels", "rows"))
         chosen = slice(None) if docs is None else docs
         self.starts: np.ndarray = offsets[:-1][chosen]
         self.lengths: np.ndarray = np.diff(offsets)[chosen]
@@ -63,6 +66,7 @@ class TokenStore:
         like: TokenStore | None = None,
         n_workers: int = 1,
         overwrite: bool = False,
+        progress: bool = False,
     ) -> TokenStore:
         """Tokenize documents, choose a vocabulary unless one is given, and store the ids.
 
@@ -82,6 +86,7 @@ class TokenStore:
             like: Use tokenizer, vocabulary and, if it has some, classes of this store: for validation and test.
             n_workers: Number of processes that tokenize; the result does not depend on it.
             overwrite: Replace a folder that holds a different store.
+            progress: Show on the standard error stream how far it has come, and at the end MB/s and tokens/s.
 
         Raises:
             DataError: No documents, a label that `like` does not have, or a different store in the folder.
@@ -97,7 +102,7 @@ class TokenStore:
             raise ValueError(f"the vocabulary lacks special tokens of {tokenizer}: {', '.join(missing)}")
         recipe = Recipe(tokenizer, vocab, extend, max_vocab, min_count, classes)
         target = None if path is None else Path(path)
-        return cls(build(target, documents, recipe, n_workers=n_workers, overwrite=overwrite))
+        return cls(build(target, documents, recipe, Work(n_workers, overwrite, progress)))
 
     @classmethod
     def open(cls, path: str | Path, vocab: Vocab | None = None, *, verify: bool = True) -> TokenStore:
@@ -128,6 +133,21 @@ class TokenStore:
     def base_ids(self) -> np.ndarray:
         """The ids that `starts` points into; a view shares those of its store."""
         return self._built.ids
+
+    @cached_property
+    def label_ids(self) -> np.ndarray:
+        """Classes of all documents that may have several, one document after the other; `labels` says how many each."""
+        ids, counts = self._built.arrays["label_ids"], self._built.arrays["labels"].clip(min=0)
+        if self._docs is None:
+            return ids
+        chosen = self._docs[counts[self._docs] > 0]
+        return gather(ids, (np.cumsum(counts) - counts)[chosen], counts[chosen])
+
+    @property
+    def values(self) -> np.ndarray:
+        """The number to predict for each document (float64, (D,)), NaN without label."""
+        values = self._built.arrays["values"]
+        return values if self._docs is None else values[self._docs]
 
     @property
     def n_tokens(self) -> int:

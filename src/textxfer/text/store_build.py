@@ -1,25 +1,30 @@
-"""Building a token store: tokenize and count, choose the vocabulary, write the ids, rename."""
+"""Building a token store: chunks, tokens, vocabulary, ids; all under a temporary name that is renamed at the end."""
 
 from __future__ import annotations
 
-import io
-import os
+import errno
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from textxfer.files import new_folder
+from textxfer.text.columns import Columns, as_documents
 from textxfer.text.document import DataError, Document
-from textxfer.text.encode import Numbering, SourceHash, encode
-from textxfer.text.store_files import FORMAT, IDS, META, Built, checksum, id_dtype, read_meta, read_store, write_rest
+from textxfer.text.encode import pieces, split_piece
+from textxfer.text.progress import Throughput
+from textxfer.text.shards import Shard, ShardWriter, counts, final_ids
+from textxfer.text.source import SourceHash
+from textxfer.text.store_files import FORMAT, META, Built, id_dtype, read_meta, read_store, write_ids, write_rest
 from textxfer.text.tokenizer import Tokenizer
 from textxfer.text.vocab import Vocab
-
-_BLOCK = 1 << 20
+from textxfer.text.workers import workers
 
 
 @dataclass(frozen=True)
@@ -56,119 +61,123 @@ class Recipe:
         }
 
 
-def build(
-    path: Path | None, documents: Iterable[Document | str], recipe: Recipe, *, n_workers: int, overwrite: bool
-) -> Built:
+@dataclass(frozen=True)
+class Work:
+    """How a store is built; changes nothing about the result.
+
+    Args:
+        n_workers: Number of processes that tokenize.
+        overwrite: Whether to replace a folder that holds a different store.
+        progress: Whether to show how far it has come.
+    """
+
+    n_workers: int = 1
+    overwrite: bool = False
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.n_workers < 1:
+            raise ValueError(f"n_workers={self.n_workers} must be at least 1")
+
+
+def build(path: Path | None, documents: Iterable[Document | str], recipe: Recipe, work: Work) -> Built:
     """Build a store, or open the equal one that is there already; see `TokenStore.build`."""
-    if n_workers < 1:
-        raise ValueError(f"n_workers={n_workers} must be at least 1")
     if path is None:
-        return _build(None, documents, recipe, n_workers)
-    existing = _existing(path, overwrite)
+        return _build(None, documents, recipe, work)
+    existing = _existing(path, work.overwrite)
     repeatable = iter(documents) is not documents
-    # Hashing the documents is a hundred times faster than tokenizing them.
-    if existing and repeatable and (same := _reused(path, existing, recipe.to_dict(_hash(documents)), overwrite)):
+    # Hashing the documents is much faster than tokenizing them.
+    if existing and repeatable and (same := _reused(path, existing, recipe.to_dict(_hash(documents)), work.overwrite)):
         return same
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        built = _build(folder, documents, recipe, n_workers)
-        if existing and not repeatable and (same := _reused(path, existing, built.meta["recipe"], overwrite)):
-            return same
-        del built  # closes the memory map, which some systems demand before renaming
-        _move(folder, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _explained(path), new_folder(path, replace=True) as folder:
+        built = _build(folder, documents, recipe, work)
+        if existing and not repeatable:  # raises if another store is not to be replaced; an equal one may be
+            _reused(path, existing, built.meta["recipe"], work.overwrite)
     return read_store(path, verify=False)
 
 
-class _Notes:
-    """What is noted of each document while its text goes to the tokenizer."""
-
-    def __init__(self, classes: Iterable[str]) -> None:
-        self.allowed = frozenset(classes)
-        self.names: list[str | None] = []
-        self.rows: list[int] = []
-        self.source = SourceHash()
-
-    def texts(self, documents: Iterable[Document | str]) -> Iterator[str]:
-        for document in _as_documents(documents):
-            if self.allowed and document.label is not None and document.label not in self.allowed:
-                known = ", ".join(map(repr, sorted(self.allowed)))
-                raise DataError(f"row {document.row}: unknown label {document.label!r}; the classes are {known}")
-            self.names.append(document.label)
-            self.rows.append(document.row)
-            self.source.add(document)
-            yield document.text
-
-    def labels(self, classes: list[str]) -> np.ndarray:
-        number = {name: i for i, name in enumerate(classes)}
-        return np.fromiter((-1 if name is None else number[name] for name in self.names), np.int64, len(self.names))
-
-
-def _build(folder: Path | None, documents: Iterable[Document | str], recipe: Recipe, n_workers: int) -> Built:
-    notes, numbering, lengths = _Notes(recipe.classes), Numbering(), []
-    with io.BytesIO() if folder is None else tempfile.TemporaryFile(dir=folder) as spool:
-        for encoded in encode(notes.texts(documents), recipe.tokenizer, n_workers):
-            spool.write(numbering.take(encoded).tobytes())
-            lengths.append(encoded.lengths)
-        if not lengths:
-            raise DataError("there are no documents to build a store from")
-        vocab = recipe.vocab
-        if vocab is None:
-            specials = recipe.tokenizer.specials
-            keep = () if recipe.extend is None else recipe.extend.tokens
-            vocab = Vocab.from_counts(numbering.counts(), specials, recipe.max_vocab, recipe.min_count, keep)
-        ids = _renumber(spool, vocab.ids(numbering.tokens()), id_dtype(vocab), folder)
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
-    classes = sorted(recipe.classes or {name for name in notes.names if name is not None})
+def _build(folder: Path | None, documents: Iterable[Document | str], recipe: Recipe, work: Work) -> Built:
+    scratch = None if folder is None else folder / "scratch"
+    if scratch is not None:
+        scratch.mkdir()
+    columns = Columns(scratch, recipe.classes)
+    shown = Throughput(work.progress, len(documents) if isinstance(documents, Sized) else None)
+    shards = _tokenize(documents, columns, recipe.tokenizer, work.n_workers, scratch, shown)
+    vocab, n_types = _vocabulary(shards, recipe)
+    blocks = final_ids(shards, vocab, id_dtype(vocab))
+    ids = np.empty(0, id_dtype(vocab))
+    if folder is None:
+        ids = np.concatenate(list(blocks))
+    else:
+        write_ids(folder, blocks)
+    classes = columns.classes()
+    arrays = {"offsets": columns.offsets.values(), "rows": columns.rows.values(), **columns.final_labels(classes)}
+    n_tokens = int(arrays["offsets"][-1])
+    shown.finish(n_tokens)
+    prints = {"vocab": vocab.fingerprint, "tokenizer": recipe.tokenizer.fingerprint}
     meta = {
         "format": FORMAT,
-        "documents": len(notes.rows),
-        "tokens": len(ids),
+        "documents": columns.n_documents,
+        "tokens": n_tokens,
+        "types": n_types,
+        "label_kind": columns.kind or "single",
         "classes": classes,
-        "crc32": checksum(ids),
-        "fingerprints": {"vocab": vocab.fingerprint, "tokenizer": recipe.tokenizer.fingerprint},
-        "recipe": recipe.to_dict(notes.source.hexdigest()),
+        "fingerprints": prints,
+        "recipe": recipe.to_dict(columns.source.hexdigest()),
     }
-    rows = np.asarray(notes.rows, np.int64)
-    built = Built(None, ids, offsets, notes.labels(classes), rows, classes, vocab, recipe.tokenizer, meta)
-    if folder is not None:
+    built = Built(None, ids, arrays, vocab, recipe.tokenizer, meta)
+    if folder is not None and scratch is not None:
         write_rest(folder, built)
+        del arrays, built  # close the maps, which some systems demand before removing their files
+        shutil.rmtree(scratch)
+        return Built(None, ids, {}, vocab, recipe.tokenizer, meta)
     return built
 
 
-def _renumber(spool: IO[bytes], final: np.ndarray, dtype: np.dtype[Any], folder: Path | None) -> np.ndarray:
-    """Replace provisional ids by those of the vocabulary."""
-    final = final.astype(dtype)
-    spool.seek(0)
-    blocks = iter(lambda: spool.read(4 * _BLOCK), b"")
-    renumbered = (final[np.frombuffer(block, np.int32)] for block in blocks)
-    if folder is None:
-        return np.concatenate(list(renumbered))
-    with (folder / IDS).open("wb") as file:
-        for block in renumbered:
-            file.write(block.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    return np.memmap(folder / IDS, dtype, "r")
+def _tokenize(
+    documents: Iterable[Document | str],
+    columns: Columns,
+    tokenizer: Tokenizer,
+    n_workers: int,
+    scratch: Path | None,
+    shown: Throughput,
+) -> list[Shard]:
+    work = shown.pieces(pieces(columns.texts(documents)))
+    head = list(islice(work, 2))
+    with workers(tokenizer, n_workers if len(head) > 1 else 1) as mapper:  # a single piece is not worth a process
+        writer = ShardWriter(tokenizer, mapper, scratch)
+        for piece in mapper(split_piece, chain(head, work)):
+            writer.add(piece)
+            if writer.full:
+                columns.add_lengths(writer.finish())
+            shown.show()
+        columns.add_lengths(writer.finish())
+    if not columns.n_documents:
+        raise DataError("there are no documents to build a store from")
+    return writer.shards
 
 
-def _as_documents(documents: Iterable[Document | str]) -> Iterator[Document]:
-    if isinstance(documents, str):
-        raise TypeError("documents must be several texts or Documents, not one string")
-    for number, document in enumerate(documents, 1):
-        if isinstance(document, str):
-            yield Document(document, None, number)
-        elif isinstance(document, Document):
-            yield document
-        else:
-            raise TypeError(f"document {number} is a {type(document).__name__}; a Document or a string is needed")
+def _vocabulary(shards: list[Shard], recipe: Recipe) -> tuple[Vocab, int]:
+    """Return the vocabulary and the number of distinct tokens."""
+    n_types = 0
+
+    def counted() -> Iterator[tuple[str, int]]:
+        nonlocal n_types
+        for pair in counts(shards):
+            n_types += 1
+            yield pair
+
+    if recipe.vocab is not None:
+        deque(counted(), maxlen=0)
+        return recipe.vocab, n_types
+    keep = () if recipe.extend is None else recipe.extend.tokens
+    vocab = Vocab.from_counts(counted(), recipe.tokenizer.specials, recipe.max_vocab, recipe.min_count, keep)
+    return vocab, n_types
 
 
 def _hash(documents: Iterable[Document | str]) -> str:
     source = SourceHash()
-    for document in _as_documents(documents):
+    for document in as_documents(documents):
         source.add(document)
     return source.hexdigest()
 
@@ -217,12 +226,15 @@ _NAMES = {
 }
 
 
-def _move(folder: Path, path: Path) -> None:
-    """Put a finished folder in its place; what was there is moved aside first and then removed."""
-    if path.exists():
-        aside = folder.with_suffix(".old")
-        path.rename(aside)
-        folder.rename(path)
-        shutil.rmtree(aside)
-    else:
-        folder.rename(path)
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in words that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise DataError(
+            f"{path}: no room to write the store ({error.strerror}); nothing was left behind. Free some space, about "
+            "twice the size of the texts, or choose a path on another disk"
+        ) from error

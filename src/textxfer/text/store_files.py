@@ -1,9 +1,30 @@
-"""The files of a token store: what they are, and how they are checked when it is opened."""
+"""The token store on disk: a folder, format 2.
+
+| file | contents |
+| --- | --- |
+| `ids.bin` | token ids of all documents, one document after the other; little-endian uint16, or uint32 if the vocabulary has more than 65,536 tokens; no header |
+| `offsets.npy` | int64 (D + 1,): document i is `ids[offsets[i]:offsets[i + 1]]`, never empty, `xxbos` first |
+| `rows.npy` | int64 (D,): row of each document in its source, from 1; 0 if there is none |
+| `labels.npy` | int64 (D,): the class, a position in `classes`; for several classes per document their number; for numbers 0; always -1 for a document without label |
+| `label_ids.npy` | only if `label_kind` is `multi`: int64, the classes of all documents one after the other |
+| `values.npy` | only if `label_kind` is `number`: float64 (D,), NaN without label |
+| `vocab.json` | tokens in the order of their ids, their counts, fingerprint |
+| `tokenizer.json` | kind and parameters of tokenizer and rules |
+| `meta.json` | see below; written last |
+
+`meta.json` holds `format`; `documents` and `tokens`; `types`, the number of distinct tokens before the vocabulary was
+cut; `label_kind` (`single`, `multi`, `number`) and `classes`; `files`, bytes and CRC-32 of each file with numbers;
+`fingerprints` of vocabulary, tokenizer and rules; `recipe`, all that decides the contents, with the SHA-256 of the source
+(texts, labels, rows). D stands for the number of documents.
+
+A store is written under a temporary name and renamed when it is complete and flushed. Equal documents and an equal recipe
+give equal bytes, whatever the number of processes.
+"""  # noqa: E501
 
 from __future__ import annotations
 
-import os
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +32,16 @@ from typing import Any
 import numpy as np
 
 from textxfer.files import write_json
-from textxfer.text.document import DataError
-from textxfer.text.files import read_json
+from textxfer.text.document import DataError, LabelKind
+from textxfer.text.files import read_json, save_array
 from textxfer.text.tokenizer import Tokenizer, tokenizer_from_dict
 from textxfer.text.vocab import Vocab
 
-FORMAT = 1
-META, VOCAB, TOKENIZER = "meta.json", "vocab.json", "tokenizer.json"
-IDS, OFFSETS, LABELS, ROWS = "ids.bin", "offsets.npy", "labels.npy", "rows.npy"
+FORMAT = 2
+META, VOCAB, TOKENIZER, IDS = "meta.json", "vocab.json", "tokenizer.json", "ids.bin"
 AGAIN = "build the store again (TokenStore.build with overwrite=True)"
+_ARRAYS = {"single": (), "multi": ("label_ids",), "number": ("values",)}
+_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -29,10 +51,7 @@ class Built:
     Attributes:
         path: The folder, if any.
         ids: (N,) uint16 or uint32.
-        offsets: (D + 1,) int64.
-        labels: (D,) int64.
-        rows: (D,) int64.
-        classes: Class names.
+        arrays: `offsets`, `rows`, `labels` and, by kind of label, `label_ids` or `values`.
         vocab: The vocabulary.
         tokenizer: The tokenizer.
         meta: Contents of `meta.json`.
@@ -40,38 +59,43 @@ class Built:
 
     path: Path | None
     ids: np.ndarray
-    offsets: np.ndarray
-    labels: np.ndarray
-    rows: np.ndarray
-    classes: list[str]
+    arrays: dict[str, np.ndarray]
     vocab: Vocab
     tokenizer: Tokenizer
     meta: dict[str, Any]
 
+    @property
+    def classes(self) -> list[str]:
+        """Class names."""
+        return self.meta["classes"]
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """Kind of the labels."""
+        return self.meta["label_kind"]
+
 
 def id_dtype(vocab: Vocab) -> np.dtype[Any]:
     """The smallest type that holds all ids of a vocabulary."""
-    return np.dtype(np.uint16 if len(vocab) <= 1 << 16 else np.uint32)
+    return np.dtype("<u2" if len(vocab) <= 1 << 16 else "<u4")
 
 
-def checksum(ids: np.ndarray) -> int:
-    """CRC-32 of the bytes of ids, read piece by piece."""
-    value = 0
-    for first in range(0, len(ids), 1 << 22):
-        value = zlib.crc32(ids[first : first + (1 << 22)].tobytes(), value)
-    return value
+def write_ids(folder: Path, blocks: Iterable[np.ndarray]) -> None:
+    """Write the ids, block by block."""
+    with (folder / IDS).open("wb") as file:
+        for block in blocks:
+            file.write(block.tobytes())
 
 
 def write_rest(folder: Path, built: Built) -> None:
-    """Write everything but the ids, which are there already, and sync the folder."""
-    for name, array in ((OFFSETS, built.offsets), (LABELS, built.labels), (ROWS, built.rows)):
-        with (folder / name).open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
+    """Write everything but the ids, which are there already."""
+    for name, array in built.arrays.items():
+        save_array(folder / f"{name}.npy", array)
     built.vocab.save(folder / VOCAB)
     write_json(folder / TOKENIZER, built.tokenizer.to_dict())
-    write_json(folder / META, built.meta)
+    names = [IDS, *(f"{name}.npy" for name in built.arrays)]
+    files = {name: {"bytes": (folder / name).stat().st_size, "crc32": _checksum(folder / name)} for name in names}
+    write_json(folder / META, {**built.meta, "files": files})
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -90,8 +114,9 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
     try:
         stored = Vocab.load(path / VOCAB)
         tokenizer = tokenizer_from_dict(read_json(path / TOKENIZER, "a tokenizer"))
-        n_documents, n_tokens = int(meta["documents"]), int(meta["tokens"])
-        classes, prints = list(meta["classes"]), dict(meta["fingerprints"])
+        sizes = {"documents": int(meta["documents"]), "tokens": int(meta["tokens"]), "classes": len(meta["classes"])}
+        names = ["offsets", "rows", "labels", *_ARRAYS[meta["label_kind"]]]
+        prints, files = dict(meta["fingerprints"]), dict(meta["files"])
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -102,16 +127,12 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
     _check_print(path, "tokenizer", prints.get("tokenizer"), tokenizer.fingerprint)
     if vocab is not None and vocab != stored:
         raise DataError(f"{path}: {differing_vocabs(stored, vocab)}; build it again with vocab= or like=")
-    ids = _read_ids(path / IDS, stored, n_tokens)
-    if verify and checksum(ids) != meta.get("crc32"):
-        raise DataError(f"{path / IDS}: the checksum does not match, the file is damaged; {AGAIN}")
-    offsets = _read_array(path / OFFSETS, n_documents + 1)
-    if offsets[0] != 0 or offsets[-1] != n_tokens or (np.diff(offsets) < 1).any():
-        raise DataError(f"{path / OFFSETS}: the offsets do not fit the ids; {AGAIN}")
-    labels, rows = _read_array(path / LABELS, n_documents), _read_array(path / ROWS, n_documents)
-    if labels.min() < -1 or labels.max() >= len(classes):
-        raise DataError(f"{path / LABELS}: a label without a class; {AGAIN}")
-    return Built(path, ids, offsets, labels, rows, classes, stored, tokenizer, meta)
+    for name in (IDS, *(f"{name}.npy" for name in names)):
+        _check_file(path / name, files.get(name), verify)
+    ids = _map_ids(path / IDS, id_dtype(stored), sizes["tokens"])
+    arrays = {name: _read_array(path / f"{name}.npy") for name in names}
+    _check_arrays(path, arrays, **sizes)
+    return Built(path, ids, arrays, stored, tokenizer, meta)
 
 
 def differing_vocabs(stored: Vocab, wanted: Vocab) -> str:
@@ -124,28 +145,55 @@ def differing_vocabs(stored: Vocab, wanted: Vocab) -> str:
     )
 
 
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            value = zlib.crc32(block, value)
+    return value
+
+
 def _check_print(path: Path, what: str, recorded: Any, found: str) -> None:
     if recorded != found:
         raise DataError(f"{path}: the {what} is not the one the store was built with; {AGAIN}")
 
 
-def _read_ids(path: Path, vocab: Vocab, n_tokens: int) -> np.ndarray:
-    dtype = id_dtype(vocab)
+def _check_file(path: Path, noted: Any, verify: bool) -> None:
+    if not isinstance(noted, dict):
+        raise DataError(f"{path.parent / META}: says nothing of {path.name}; {AGAIN}")
     if not path.is_file():
         raise DataError(f"{path}: missing; {AGAIN}")
+    if path.stat().st_size != noted.get("bytes"):
+        raise DataError(f"{path}: {path.stat().st_size} bytes, expected {noted.get('bytes')}; {AGAIN}")
+    if verify and _checksum(path) != noted.get("crc32"):
+        raise DataError(f"{path}: the checksum does not match, the file is damaged; {AGAIN}")
+
+
+def _map_ids(path: Path, dtype: np.dtype[Any], n_tokens: int) -> np.ndarray:
     if path.stat().st_size != n_tokens * dtype.itemsize:
-        raise DataError(f"{path}: {path.stat().st_size} bytes, expected {n_tokens * dtype.itemsize}; {AGAIN}")
+        raise DataError(f"{path}: {path.stat().st_size} bytes for {n_tokens} tokens of {dtype}; {AGAIN}")
     # A plain array over the map: slices of a memmap object are several times slower to make.
     return np.memmap(path, dtype, "r", shape=(n_tokens,)).view(np.ndarray)
 
 
-def _read_array(path: Path, length: int) -> np.ndarray:
+def _read_array(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: missing; {AGAIN}") from None
+        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except (ValueError, EOFError, OSError) as error:
         raise DataError(f"{path}: not readable ({error}); {AGAIN}") from None
-    if array.dtype != np.int64 or array.shape != (length,):
-        raise DataError(f"{path}: {array.dtype} {array.shape}, expected int64 ({length},); {AGAIN}")
-    return array
+
+
+def _check_arrays(path: Path, arrays: dict[str, np.ndarray], documents: int, tokens: int, classes: int) -> None:
+    shapes = {"offsets": (documents + 1,), "label_ids": arrays.get("label_ids", np.empty(0)).shape}
+    for name, array in arrays.items():
+        dtype, shape = np.dtype(np.float64 if name == "values" else np.int64), shapes.get(name, (documents,))
+        if array.dtype != dtype or array.shape != shape:
+            raise DataError(f"{path}: {name} is {array.dtype} {array.shape}, expected {dtype} {shape}; {AGAIN}")
+    offsets, labels = arrays["offsets"], arrays["labels"]
+    if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 1).any():
+        raise DataError(f"{path}: the offsets do not fit the ids; {AGAIN}")
+    if "label_ids" in arrays and len(arrays["label_ids"]) != int(labels.clip(min=0).sum()):
+        raise DataError(f"{path}: the labels do not fit their counts; {AGAIN}")
+    ids = arrays.get("label_ids", np.empty(0, np.int64) if "values" in arrays else labels)
+    if len(ids) and (ids.min() < -1 or ids.max() >= classes):
+        raise DataError(f"{path}: a label without a class; {AGAIN}")

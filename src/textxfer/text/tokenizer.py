@@ -1,23 +1,28 @@
 """Tokenizers: text in, tokens out, each word looked at once.
 
-No rule and no tokenizer here looks across white space (`Rules.pre_document` has done so before), so what became of a
-word can be remembered. Running text repeats its words: with a warm memory a text costs one look-up per word.
+No tokenizer here looks across white space, and of the rules only `chunks` does, so what became of a word can be
+remembered. Running text repeats its words: with a warm memory a text costs one look-up per word. The plain way, rule
+by rule over the whole text, is `reference`; tests hold both to the same tokens.
 """
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from itertools import chain
+from collections.abc import Sequence
+from itertools import chain, islice, pairwise
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from textxfer.text.files import fingerprint
-from textxfer.text.rules import BOS, Rules, rules
+from textxfer.text.rules import BOS, Rules, TextRules, rules
 from textxfer.text.words import split_word
 
 MEMO_SIZE = 1 << 18
 """Words in one generation of the memory; at most two generations live at a time."""
 _LONGEST_REMEMBERED = 48
-_LINE_BREAKS: dict[str, tuple[str, ...]] = {"": (), "\n": ("\n",), "\n\n": ("\n\n",)}
+_RENEW_SPACY = 1 << 20
 
 
 @runtime_checkable
@@ -43,12 +48,28 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
+class ChunkTokenizer(Tokenizer, Protocol):
+    """A tokenizer that can be asked in two steps, so that a corpus costs one look at each distinct word.
+
+    `[BOS, *tokens of all chunks]` must be what a call with the text returns.
+    """
+
+    def chunks(self, text: str) -> list[str]:
+        """Return the text as pieces whose tokens depend on nothing but the piece."""
+        ...
+
+    def tokenize_chunks(self, chunks: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the tokens of each chunk."""
+        ...
+
+
 class _RememberingTokenizer(ABC):
     """Rules and memory around a function that splits words."""
 
     kind = ""
 
-    def __init__(self, preset: str | Rules) -> None:
+    def __init__(self, preset: str | TextRules) -> None:
         self.rules = rules(preset)
         self._forget()
 
@@ -72,46 +93,54 @@ class _RememberingTokenizer(ABC):
         Args:
             text: Any text, also an empty one.
         """
-        text = self.rules.pre_document(text)
-        if "\n" in text:  # a line break is a word of its own
-            text = text.replace("\n", " \n ").replace(" \n  \n ", " \n\n ")
-        chunks = text.split(" ")
+        chunks = self.chunks(text)
         memo = self._young
         missing = set(chunks).difference(memo)
-        if not missing:
-            return [BOS, *chain.from_iterable(map(memo.__getitem__, chunks))]
-        new = self._learn(missing)
-        return [BOS, *chain.from_iterable([new[chunk] if chunk in new else memo[chunk] for chunk in chunks])]
+        if missing:
+            memo = {**self._learn(missing), **{chunk: memo[chunk] for chunk in chunks if chunk in memo}}
+        return [BOS, *chain.from_iterable(map(memo.__getitem__, chunks))]
+
+    def reference(self, text: str) -> list[str]:
+        """Return the same tokens the plain way: all rules, the tokenizer and all rules again over the whole text."""
+        return self.rules.post(self._split_text(self.rules.pre(text)))
+
+    def chunks(self, text: str) -> list[str]:
+        """Return the words of a text; line breaks are words of their own."""
+        return self.rules.chunks(text)
+
+    def tokenize_chunks(self, chunks: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the tokens of each word; unlike a call this remembers nothing."""
+        rules = self.rules
+        parts = [[] if chunk.isspace() else rules.pre_chunk(chunk).split() for chunk in chunks]
+        split = iter(self._split(list(chain.from_iterable(parts))))
+        tokens = [
+            list(chain.from_iterable(islice(split, len(words)))) if words else [chunk]
+            for chunk, words in zip(chunks, parts)
+        ]
+        return [tuple(rules.post_chunk(each)) for each in tokens]
 
     def _learn(self, chunks: set[str]) -> dict[str, tuple[str, ...]]:
         """Return the tokens of words that the young generation does not know, and remember them."""
         old = self._old
         known = {chunk: old[chunk] for chunk in chunks if chunk in old}
-        known |= self._tokenize([chunk for chunk in chunks if chunk not in known])
+        new = [chunk for chunk in chunks if chunk not in known]
+        known |= zip(new, self.tokenize_chunks(new))
         if len(self._young) + len(known) > MEMO_SIZE:
-            self._age()
+            self._old, self._young = self._young, {}  # words still in use will be taken over
         self._young.update(item for item in known.items() if len(item[0]) <= _LONGEST_REMEMBERED)
         return known
-
-    def _tokenize(self, chunks: list[str]) -> dict[str, tuple[str, ...]]:
-        parts = [self.rules.pre_chunk(chunk).split() for chunk in chunks]
-        tokens = iter(self._split(list(chain.from_iterable(parts))))
-        return {
-            chunk: tuple(self.rules.post_chunk([token for _ in words for token in next(tokens)]))
-            for chunk, words in zip(chunks, parts)
-        }
 
     @abstractmethod
     def _split(self, words: list[str]) -> list[list[str]]:
         """Split each word, a string without white space, into tokens."""
 
-    def _age(self) -> None:
-        """Begin a new generation; words still in use will be taken over from the old one."""
-        self._old, self._young = self._young, dict(_LINE_BREAKS)
+    @abstractmethod
+    def _split_text(self, text: str) -> list[str]:
+        """Split a whole text into tokens, white space that is a token included."""
 
     def _forget(self) -> None:
         self._old: dict[str, tuple[str, ...]] = {}
-        self._young: dict[str, tuple[str, ...]] = dict(_LINE_BREAKS)
+        self._young: dict[str, tuple[str, ...]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the memory behind: each process builds its own."""
@@ -138,10 +167,10 @@ class SpacyTokenizer(_RememberingTokenizer):
 
     kind = "spacy"
 
-    def __init__(self, language: str = "en", rules: str | Rules = "default") -> None:
+    def __init__(self, language: str = "en", rules: str | TextRules = "default") -> None:
         super().__init__(rules)
         self.language = language
-        self._spacy: Any = None
+        self._forget_spacy()
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON object from which `tokenizer_from_dict` builds this tokenizer again."""
@@ -150,27 +179,39 @@ class SpacyTokenizer(_RememberingTokenizer):
     def _split(self, words: list[str]) -> list[list[str]]:
         if not words:
             return []
-        spacy_tokenizer = self._spacy or _blank(self.language)
-        self._spacy = spacy_tokenizer
-        # One call for all words, since making spaCy's Doc costs more than tokenizing a word. A line break between them
-        # keeps words apart that spaCy would look at together: ":" and ")" with a space between.
-        split: list[list[str]] = [[]]
-        for token in spacy_tokenizer("\n".join(words)):
-            if token.text == "\n":
-                split.append([])
-            else:
-                split[-1].append(token.text)
-        if len(split) != len(words):  # a language whose tokenizer treats white space in a way of its own
-            split = [[token.text for token in spacy_tokenizer(word)] for word in words]
-        return split
+        spacy_tokenizer = self._load_spacy(len(words))
+        # One call for all words, since making spaCy's Doc costs more than tokenizing a word. A token followed by a
+        # space is the last one of its word.
+        doc = spacy_tokenizer(" ".join(words))
+        orths, spaces = doc.to_array(["ORTH", "SPACY"]).T if len(doc) else (np.zeros(0), np.zeros(0))
+        ends = np.flatnonzero(spaces) + 1
+        if len(ends) != len(words) - 1:  # white space among the words, or a language that treats it in its own way
+            return [[token.text for token in spacy_tokenizer(word)] for word in words]
+        tokens = list(map(doc.vocab.strings.__getitem__, orths.tolist()))
+        bounds = [0, *ends.tolist(), len(tokens)]
+        return [tokens[start:stop] for start, stop in pairwise(bounds)]
 
-    def _age(self) -> None:
-        super()._age()
-        self._spacy = None  # spaCy keeps every word it ever saw
+    def _split_text(self, text: str) -> list[str]:
+        return [token.text for token in self._load_spacy(text.count(" "))(text)]
+
+    def _load_spacy(self, n_words: int) -> Any:
+        """Return spaCy's tokenizer; now and then a new one, since it keeps every word that it ever saw."""
+        self._seen += n_words
+        if self._spacy is None or self._seen > _RENEW_SPACY:
+            self._spacy, self._seen = _blank(self.language), n_words
+        return self._spacy
+
+    def _forget_spacy(self) -> None:
+        self._spacy: Any = None
+        self._seen = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave spaCy behind, too."""
-        return {**super().__getstate__(), "_spacy": None}
+        return {key: value for key, value in super().__getstate__().items() if key not in ("_spacy", "_seen")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget_spacy()
 
     def __repr__(self) -> str:
         return f"SpacyTokenizer(language={self.language!r}, rules={self.rules.name!r})"
@@ -187,11 +228,15 @@ class RulesTokenizer(_RememberingTokenizer):
 
     kind = "rules"
 
-    def __init__(self, rules: str | Rules = "default") -> None:
+    def __init__(self, rules: str | TextRules = "default") -> None:
         super().__init__(rules)
 
     def _split(self, words: list[str]) -> list[list[str]]:
         return [split_word(word) for word in words]
+
+    def _split_text(self, text: str) -> list[str]:
+        words = re.findall(r"\n+|[^ \n]+", text)
+        return [token for word in words for token in ([word] if word[0] == "\n" else split_word(word))]
 
     def __repr__(self) -> str:
         return f"RulesTokenizer(rules={self.rules.name!r})"

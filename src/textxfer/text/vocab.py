@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from heapq import nsmallest
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class Vocab:
     @classmethod
     def from_counts(
         cls,
-        counts: Mapping[str, int],
+        counts: Mapping[str, int] | Iterable[tuple[str, int]],
         specials: Iterable[str],
         max_size: int = 60_000,
         min_count: int = 2,
@@ -55,7 +56,7 @@ class Vocab:
         """Choose the most frequent tokens; ties are broken by the token, so the result has no accidents.
 
         Args:
-            counts: Number of occurrences of each token.
+            counts: Number of occurrences of each token; pairs, each token once, are read one by one and not kept.
             specials: Tokens that come first whatever their counts.
             max_size: Largest number of tokens, special ones included; exact, never rounded.
             min_count: Tokens seen less often are left out.
@@ -70,13 +71,22 @@ class Vocab:
             raise ValueError(f"max_size={max_size} must be greater than the number of special tokens, {len(first)}")
         if min_count < 1:
             raise ValueError(f"min_count={min_count} must be at least 1")
-        special = set(first)
-        candidates = [(-n, token) for token, n in counts.items() if n >= min_count and token not in special]
-        rest = [token for _, token in sorted(candidates)[: max_size - len(first)]]
-        chosen = special.union(rest)
-        tokens = first + rest + [token for token in keep if token not in chosen]
-        kept = [int(counts.get(token, 0)) for token in tokens]
-        kept[tokens.index(UNK)] += sum(counts.values()) - sum(kept)
+        special, found, total = set(first), dict.fromkeys([*first, *keep], 0), 0
+
+        def candidates() -> Iterator[tuple[int, str]]:
+            nonlocal total
+            for token, n in counts.items() if isinstance(counts, Mapping) else counts:
+                total += n
+                if token in found:
+                    found[token] = int(n)
+                if n >= min_count and token not in special:
+                    yield -int(n), token
+
+        chosen = {token: -n for n, token in nsmallest(max_size - len(first), candidates())}
+        taken = special | chosen.keys()
+        tokens = [*first, *chosen, *(token for token in dict.fromkeys(keep) if token not in taken)]
+        kept = [chosen[token] if token in chosen else found[token] for token in tokens]
+        kept[tokens.index(UNK)] += total - sum(kept)
         return cls(tokens, kept)
 
     @property

@@ -1,0 +1,176 @@
+"""What is known of each document besides its text, written as the documents pass by."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from textxfer.text.document import DataError, Document, LabelKind, label_kind
+from textxfer.text.encode import Numbering
+from textxfer.text.source import SourceHash
+
+_FLUSH = 1 << 16
+_BLOCK = 1 << 20
+
+
+class Column:
+    """A column of numbers that only grows.
+
+    Args:
+        kind: `q` for int64, `d` for float64.
+        path: A file for the numbers; None keeps them in memory.
+    """
+
+    def __init__(self, kind: str, path: Path | None) -> None:
+        self._dtype = np.dtype(np.int64 if kind == "q" else np.float64)
+        self._recent = array(kind)
+        self._path = path
+        self._earlier: list[np.ndarray] = []
+        if path is not None:
+            path.touch()
+
+    def append(self, value: float) -> None:
+        """Add a number."""
+        self._recent.append(value)  # type: ignore[arg-type]
+        if len(self._recent) >= _FLUSH:
+            self.flush()
+
+    def extend(self, values: np.ndarray) -> None:
+        """Add numbers."""
+        self.flush()
+        self._put(np.asarray(values, self._dtype))
+
+    def flush(self) -> None:
+        """Write what was added."""
+        if self._recent:
+            self._put(np.array(self._recent, self._dtype))
+            del self._recent[:]
+
+    def values(self) -> np.ndarray:
+        """Return all numbers; a map of the file if there is one."""
+        self.flush()
+        if self._path is None:
+            return np.concatenate([np.empty(0, self._dtype), *self._earlier])
+        size = self._path.stat().st_size // self._dtype.itemsize
+        return np.memmap(self._path, self._dtype, "r", shape=(size,)) if size else np.empty(0, self._dtype)
+
+    def _put(self, values: np.ndarray) -> None:
+        if self._path is None:
+            self._earlier.append(values)
+        else:
+            with self._path.open("ab") as file:
+                file.write(values.tobytes())
+
+
+class Columns:
+    """Rows, labels and lengths of documents.
+
+    Args:
+        folder: A folder for files; None keeps all in memory.
+        classes: The classes that labels must belong to; empty: any.
+    """
+
+    def __init__(self, folder: Path | None, classes: Iterable[str] = ()) -> None:
+        self._folder = folder
+        self.source = SourceHash()
+        self.n_documents = 0
+        self.kind: LabelKind | None = None
+        self.names = Numbering()
+        self.rows, self.offsets = self._column("q", "rows"), self._column("q", "offsets")
+        self.labels, self.label_ids, self.numbers = (
+            self._column(kind, name) for kind, name in (("q", "labels"), ("q", "label_ids"), ("d", "numbers"))
+        )
+        self._allowed = frozenset(classes)
+        self._n_tokens = 0
+        self.offsets.append(0)
+
+    def texts(self, documents: Iterable[Document | str]) -> Iterator[str]:
+        """Take note of each document and pass its text on.
+
+        Raises:
+            DataError: A label that is not among the classes, or labels of different kinds.
+        """
+        for document in as_documents(documents):
+            self.n_documents += 1
+            self.rows.append(document.row)
+            self.source.add(document)
+            self._add_label(document)
+            yield document.text
+
+    def add_lengths(self, lengths: np.ndarray) -> None:
+        """Take note of the numbers of tokens of further documents."""
+        self.offsets.extend(self._n_tokens + np.cumsum(lengths))
+        self._n_tokens += int(lengths.sum())
+
+    def classes(self) -> list[str]:
+        """Return the class names, sorted: those allowed, or those that occur."""
+        return sorted(self._allowed or self.names)
+
+    def final_labels(self, classes: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the arrays that hold the labels, by name.
+
+        `labels` (D,): the class of each document, the number of its classes, or 0 for a number to predict; -1 without
+        label. `label_ids`: the classes of all documents one after the other. `values` (D,): the numbers.
+        """
+        place = {name: i for i, name in enumerate(classes)}
+        final = np.fromiter((place[name] for name in self.names), np.int64, len(self.names))
+        if self.kind == "multi":
+            ids = self._mapped(self.label_ids, lambda block: final[block])
+            return {"labels": self.labels.values(), "label_ids": ids}
+        if self.kind == "number":
+            return {"labels": self.labels.values(), "values": self.numbers.values()}
+        final = np.append(final, -1)  # what -1 points to
+        return {"labels": self._mapped(self.labels, lambda block: final[block])}
+
+    def _add_label(self, document: Document) -> None:
+        label = document.label
+        if label is None:
+            self.labels.append(-1)
+            self.numbers.append(np.nan)
+            return
+        kind = label_kind(label)
+        if self.kind is None:
+            self.kind = kind
+        elif kind != self.kind:
+            raise DataError(
+                f"row {document.row}: the label {label!r} is of kind {kind!r}, those before are of kind {self.kind!r}; "
+                "all labels must be class names, tuples of class names, or numbers"
+            )
+        if isinstance(label, float):
+            self.labels.append(0)
+            self.numbers.append(label)
+            return
+        names = (label,) if isinstance(label, str) else label
+        if self._allowed and (unknown := [name for name in names if name not in self._allowed]):
+            known = ", ".join(map(repr, sorted(self._allowed)))
+            raise DataError(f"row {document.row}: unknown label {unknown[0]!r}; the classes are {known}")
+        numbers = [self.names[name] for name in names]
+        self.labels.append(numbers[0] if isinstance(label, str) else len(numbers))
+        if not isinstance(label, str):
+            for number in numbers:
+                self.label_ids.append(number)
+
+    def _mapped(self, column: Column, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        values, mapped = column.values(), self._column("q", "mapped")
+        for first in range(0, len(values), _BLOCK):
+            mapped.extend(function(values[first : first + _BLOCK]))
+        return mapped.values()
+
+    def _column(self, kind: str, name: str) -> Column:
+        return Column(kind, None if self._folder is None else self._folder / f"{name}.raw")
+
+
+def as_documents(documents: Iterable[Document | str]) -> Iterator[Document]:
+    """Yield documents, plain texts as documents whose row is their number."""
+    if isinstance(documents, str):
+        raise TypeError("documents must be several texts or Documents, not one string")
+    for number, document in enumerate(documents, 1):
+        if isinstance(document, str):
+            yield Document(document, None, number)
+        elif isinstance(document, Document):
+            yield document
+        else:
+            raise TypeError(f"document {number} is a {type(document).__name__}; a Document or a string is needed")
