@@ -1,12 +1,9 @@
-"""The docstring corpus on a small made-up library, the few-label split, and the named data sets."""
+"""The docstring corpus on a small made-up library, and the few-label split."""
 
 from __future__ import annotations
 
-import csv
 import email.message
 import gc
-import gzip
-import lzma
 import subprocess
 import sys
 import sysconfig
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from textxfer.datasets import NAMED, collect_docstrings, docstring_corpus, docstrings, few_labels, load
+from textxfer.datasets import collect_docstrings, docstring_corpus, docstrings, few_labels
 from textxfer.text.corpus import DataError, Document
 
 SENTENCE = "This sentence has exactly ten words in it, no more."
@@ -262,62 +259,3 @@ def test_few_labels_refuses_what_cannot_be(sizes: dict[str, int], per_class: int
 def test_few_labels_needs_labels() -> None:
     with pytest.raises(DataError, match="row 7: no label"):
         few_labels([Document("text", "a", 6), Document("text", None, 7)], 1)
-
-
-def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with gzip.open(path, "wt", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
-
-
-def test_load_reads_labels_fields_and_unlabelled_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_csv(tmp_path / "trec" / "test.csv.gz", ["text", "label"], [["What, now ?", "DESC"], ["Who ?", "HUM"]])
-    write_csv(tmp_path / "imdb" / "unsup.csv.gz", ["text", "label"], [["Fine.", "unsup"]])
-    write_csv(tmp_path / "ag_news" / "test.csv.gz", ["title", "description", "label"], [["Up", "Down", "World"]])
-    questions = load("trec", "test", tmp_path)
-    assert [(d.text, d.label) for d in questions] == [("What, now ?", "DESC"), ("Who ?", "HUM")]
-    assert list(questions) == list(questions)
-    monkeypatch.setenv("TEXTXFER_DATA", str(tmp_path))
-    assert [(d.text, d.label) for d in load("imdb", "unsup")] == [("Fine.", None)]
-    (news,) = load("ag_news", "test")
-    assert "Up" in news.text
-    assert "Down" in news.text
-    assert news.label == "World"
-
-
-def test_load_joins_the_pieces_of_a_split(tmp_path: Path) -> None:
-    (tmp_path / "wikipedia-en").mkdir()
-    for piece in range(4):
-        with lzma.open(tmp_path / "wikipedia-en" / f"train-0{piece}.txt.xz", "wt", encoding="utf-8") as file:
-            file.write(f"\n = Title {piece} = \n\nFirst line.\nSecond line.\n\n = Again {piece} = \n\nThird line.\n")
-    articles = list(load("wikipedia-en", "train", tmp_path))
-    assert [article.row for article in articles] == list(range(1, 9))
-    assert "Title 0" in articles[0].text
-    assert "Again 3" in articles[-1].text
-    assert len(list(load("wikipedia-en", "train-02", tmp_path))) == 2
-
-
-def test_load_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"looked for train-00.txt.xz, .* in .*wikipedia-en; .*TEXTXFER_DATA"):
-        load("wikipedia-en", "train", tmp_path)
-    monkeypatch.delenv("TEXTXFER_DATA", raising=False)
-    with pytest.raises(DataError, match="Set TEXTXFER_DATA"):
-        load("trec", "train")
-    with pytest.raises(ValueError, match=r"'sst'; there are trec, imdb"):
-        load("sst", "train", tmp_path)
-    with pytest.raises(ValueError, match=r"trec has no split 'valid'; it has train, test"):
-        load("trec", "valid", tmp_path)
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("name", NAMED)
-def test_real_data(name: str, data_dir: Path) -> None:
-    documents = list(load(name, "test", data_dir))
-    counts = Counter(d.label for d in documents)
-    expected = {"trec": (500, 6), "imdb": (25_000, 2), "ag_news": (7_600, 4), "dbpedia_sample": (5_000, 14)}
-    if name in expected:
-        assert (len(documents), len(counts)) == expected[name]
-        assert None not in counts
-    else:
-        assert set(counts) == {None}
-        assert len(documents) == {"wikipedia-en": 100, "wikitext-2": 60}[name]

@@ -1,0 +1,109 @@
+"""The unfinished part of a download, and the lock that keeps two processes from writing it at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from textxfer.files import sync, write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
+
+
+class Part:
+    """The bytes that have come so far, in `<target>.part`, and what they belong to, in `<target>.part.json`.
+
+    Args:
+        target: The file that the part is to become.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.path = target.with_name(f"{target.name}.part")
+        self._notes = target.with_name(f"{target.name}.part.json")
+
+    @property
+    def length(self) -> int:
+        """Bytes that are there."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def validator(self, url: str) -> str | None:
+        """Return the ETag or date of the version that the bytes are of; None if they cannot be added to.
+
+        Args:
+            url: The address that the rest would come from; bytes from another one are of no use to it.
+        """
+        try:
+            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        if not isinstance(notes, dict) or notes.get("url") != url:
+            return None
+        validator = notes.get("validator")
+        return validator if isinstance(validator, str) else None
+
+    def begin(self, url: str, validator: str | None) -> None:
+        """Start over: drop the bytes, and note what those to come belong to."""
+        # In this order, so that a crash never leaves bytes of one version with the notes of another.
+        self._notes.unlink(missing_ok=True)
+        self.path.write_bytes(b"")
+        write_json(self._notes, {"url": url, "validator": validator})
+
+    def append(self) -> IO[bytes]:
+        """Open the part to add to it."""
+        return self.path.open("ab")
+
+    def finish(self) -> None:
+        """Flush the part to the disk and give it its name."""
+        sync(self.path)
+        self.path.replace(self.target)
+        self._notes.unlink(missing_ok=True)
+        sync(self.target.parent)
+
+    def remove(self) -> None:
+        """Remove the part and its notes."""
+        self._notes.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock while the block runs; another process or thread that wants it waits.
+
+    The system frees the lock when its holder dies, so none is ever left over. Where there are no such locks (Windows,
+    some network drives) nobody waits: two downloads of one file then spoil each other's part, which its length and
+    checksum give away.
+
+    Args:
+        path: The lock file. It is made, and removed at the end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _locked(path)
+    try:
+        yield
+    finally:
+        # While the lock is held: who waited for it sees that the file is gone and makes a new one.
+        with suppress(OSError):
+            path.unlink()
+        file.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    while True:
+        file = path.open("ab")
+        if fcntl is None:
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            return file
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()

@@ -1,0 +1,199 @@
+"""Archives from the web, unpacked by somebody who does not trust them."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from textxfer.files import sync
+from textxfer.text.document import DataError
+
+MAX_UNPACKED = 2 << 30
+"""Most bytes that an archive may hold, if nothing else is said."""
+_BLOCK = 1 << 20
+_MANY = 1000  # so many files are flushed all at once, with what else waits for the disk: one by one it takes minutes
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+
+
+def unpack(archive: Path | str, folder: Path | str, *, max_bytes: int = MAX_UNPACKED) -> Path:
+    """Unpack a tar archive (plain, gzip'd or xz'd) or a zip archive, whole or not at all.
+
+    Files and folders inside `folder` are all that it makes. Paths that lead out of it, links and devices are refused,
+    and the whole archive with them; links that would stay inside are, too, because none of the data sets needs them.
+
+    Args:
+        archive: The archive; its content, not its name, says of which kind it is.
+        folder: The folder to make; it must not be there yet.
+        max_bytes: Most bytes that the archive may hold, unpacked; a tar archive's own headers count, too.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: No such archive.
+        FileExistsError: The folder is there already.
+        DataError: The archive is damaged, of an unknown kind, too large or refused; the message names the member.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
+    kind = _kind(archive)
+    with _appearing(folder) as scratch:
+        try:
+            if kind == "zip":
+                _unpack_zip(archive, scratch, max_bytes)
+            else:
+                _unpack_tar(archive, kind, scratch, max_bytes)
+        except _DAMAGED as error:
+            raise DataError(
+                f"{archive}: the archive is damaged or cut short ({error}); delete it and download it again"
+            ) from error
+    return folder
+
+
+def _kind(archive: Path) -> str:
+    with archive.open("rb") as file:
+        start = file.read(512)
+    for magic, kind in ((b"PK\x03\x04", "zip"), (b"\x1f\x8b", "gz"), (b"\xfd7zXZ\0", "xz")):
+        if start.startswith(magic):
+            return kind
+    if start[257:262] == b"ustar":
+        return "tar"
+    raise DataError(f"{archive}: neither a tar (.tar, .tar.gz, .tgz, .tar.xz) nor a zip archive; is it the right file?")
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """Yield an empty scratch folder that becomes `folder` at the end, unless an error comes."""
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+        _flush(scratch)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    sync(folder.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Flush a folder to the disk with all that is in it."""
+    paths = list(folder.rglob("*"))
+    if len(paths) > _MANY and hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in (*paths, folder):
+        sync(path)
+
+
+class _Bounded:
+    """A stream that fails when it yields more than it may: headers of a tar archive can be bombs, too."""
+
+    def __init__(self, stream: IO[bytes], archive: Path, max_bytes: int) -> None:
+        self._stream = stream
+        self._archive = archive
+        self._max_bytes = self._left = max_bytes
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes."""
+        block = self._stream.read(min(size, self._left + 1))
+        self._left -= len(block)
+        if self._left < 0:
+            raise _too_large(self._archive, self._max_bytes)
+        return block
+
+
+def _unpack_tar(archive: Path, kind: str, scratch: Path, max_bytes: int) -> None:
+    opener = {"gz": gzip.open, "xz": lzma.open}.get(kind, open)
+    total = 0
+    with opener(archive, "rb") as plain:
+        bounded = _Bounded(plain, archive, max_bytes)  # type: ignore[arg-type]
+        # tarfile's own extraction filter is not needed: it guards `extract`, which is not called here.
+        with tarfile.open(fileobj=bounded, mode="r|") as tar:  # type: ignore[call-overload]
+            for member in tar:
+                path = _inside(archive, scratch, member.name)
+                total += member.size
+                if total > max_bytes:  # a sparse file says that it is large, and has few bytes in the stream
+                    raise _too_large(archive, max_bytes)
+                if member.isdir():
+                    _make_folder(archive, path, member.name)
+                elif member.isreg() and (content := tar.extractfile(member)) is not None:
+                    with content:
+                        _write(archive, path, member.name, content)
+                else:
+                    raise _refused(archive, member.name, "is a link or a device")
+        while bounded.read(_BLOCK):  # to the end, where the packer's checksum is
+            continue
+
+
+def _unpack_zip(archive: Path, scratch: Path, max_bytes: int) -> None:
+    with zipfile.ZipFile(archive) as file:
+        members = file.infolist()
+        if sum(member.file_size for member in members) > max_bytes:
+            raise _too_large(archive, max_bytes)
+        for member in members:
+            path = _inside(archive, scratch, member.filename)
+            mode = stat.S_IFMT(member.external_attr >> 16)
+            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _refused(archive, member.filename, "is a link or a device")
+            if member.flag_bits & 1:
+                raise _refused(archive, member.filename, "needs a password")
+            if member.is_dir():
+                _make_folder(archive, path, member.filename)
+                continue
+            try:
+                content = file.open(member)  # yields no more than file_size bytes, and checks them
+            except NotImplementedError:
+                raise _refused(archive, member.filename, "is packed in an unknown way") from None
+            with content:
+                _write(archive, path, member.filename, content)
+
+
+def _inside(archive: Path, scratch: Path, name: str) -> Path:
+    """Return where a member goes, after making sure that this is inside the folder, on any system."""
+    windows, posix = PureWindowsPath(name), PurePosixPath(name)
+    if windows.drive or windows.root or posix.is_absolute():
+        raise _refused(archive, name, "has an absolute path")
+    if ".." in windows.parts or ".." in posix.parts:
+        raise _refused(archive, name, "leads out of the folder")
+    if "\0" in name or not name:
+        raise _refused(archive, name, "has a name that no file can have")
+    return scratch / posix
+
+
+def _make_folder(archive: Path, path: Path, name: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise _refused(archive, name, "is in the way of another member") from None
+
+
+def _write(archive: Path, path: Path, name: str, content: IO[bytes]) -> None:
+    _make_folder(archive, path.parent, name)
+    try:
+        with path.open("xb") as file:
+            shutil.copyfileobj(content, file, _BLOCK)
+    except (FileExistsError, IsADirectoryError):
+        raise _refused(archive, name, "is in it twice") from None
+
+
+def _refused(archive: Path, name: str, why: str) -> DataError:
+    return DataError(f"{archive}: the member {name!r} {why}; nothing was unpacked: get the archive from its publisher")
+
+
+def _too_large(archive: Path, max_bytes: int) -> DataError:
+    return DataError(f"{archive}: holds more than {max_bytes:,} bytes; nothing was unpacked: is it the right archive?")
