@@ -45,9 +45,9 @@ def run(command: Sequence[str]) -> Peak:
         reader = threading.Thread(target=lambda stream: output.append(stream.read()), args=(process.stdout,))
         reader.start()
         while process.poll() is None:
-            tree = [(_kilobytes(pid, "status", "VmRSS"), _kilobytes(pid, "smaps_rollup", "Pss")) for pid in _tree(process.pid)]
-            rss = max(rss, sum(resident for resident, _ in tree) / 1024)
-            pss = max(pss, sum(share for _, share in tree) / 1024)
+            tree = _tree(process.pid)
+            rss = max(rss, sum(_kilobytes(pid, "status", "VmRSS") for pid in tree) / 1024)
+            pss = max(pss, sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in tree) / 1024)
             time.sleep(_EVERY)
         reader.join()
     if process.returncode:

@@ -72,9 +72,7 @@ def huggingface(texts: list[str], _: int) -> Run:
     def run() -> int:
         tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(unk_token="xxunk"))
         tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-        trainer = tokenizers.trainers.WordLevelTrainer(
-            vocab_size=60_000, special_tokens=["xxunk"], show_progress=False
-        )
+        trainer = tokenizers.trainers.WordLevelTrainer(vocab_size=60_000, special_tokens=["xxunk"], show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
         return sum(len(np.array(encoding.ids, np.int32)) for encoding in tokenizer.encode_batch(texts))
 
@@ -168,8 +166,8 @@ def add_memory(rows: list[dict[str, Any]], path: Path, n: int | None) -> None:
     """Run each implementation once more in a process of its own, and note its peak memory."""
     for line in rows:
         limit = [] if n is None else ["--max-rows", str(n)]
-        child = ["-m", "benchmarks.tokenize", "--data", str(path), *limit, "--child", line["impl"], str(line["workers"])]
-        peak = memory.run(child)
+        which = ["--child", line["impl"], str(line["workers"])]
+        peak = memory.run(["-m", "benchmarks.tokenize", "--data", str(path), *limit, *which])
         line["peak_rss_mb"], line["peak_pss_mb"] = round(peak.rss), round(peak.pss)
         print(f"{line['impl']}, {line['workers']} worker(s): peak {peak.rss:.0f} MB", flush=True)
 

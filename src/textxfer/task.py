@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -92,31 +91,3 @@ def prepare(
     )
     held_out = list(valid)
     return TaskData(store, TokenStore.build(None, held_out, like=store, n_workers=n_workers) if held_out else None)
-
-
-def split_documents(
-    documents: Sequence[Document], share: float, seed: int = 0
-) -> tuple[list[Document], list[Document]]:
-    """Hold out a share of each class at random.
-
-    Args:
-        documents: The documents; those without a label count as a class of their own.
-        share: Share to hold out, between 0 and 1.
-        seed: Seed of the choice.
-
-    Returns:
-        What is left and what is held out, each in the order given. Every class keeps at least one document, and
-        gives at least one away if it has several.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"the held-out share must lie between 0 and 1, not {share}")
-    places: defaultdict[str | None, list[int]] = defaultdict(list)
-    for place, document in enumerate(documents):
-        places[document.label].append(place)
-    generator, held = np.random.default_rng(seed), set()
-    for label in sorted(places, key=str):
-        members = places[label]
-        n_held = min(max(round(share * len(members)), 1), len(members) - 1)
-        held.update(int(place) for place in generator.permutation(members)[:n_held])
-    kept = [document for place, document in enumerate(documents) if place not in held]
-    return kept, [document for place, document in enumerate(documents) if place in held]

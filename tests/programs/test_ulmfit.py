@@ -13,8 +13,8 @@ from textxfer import ulmfit
 from textxfer.artifact import Artifact
 from textxfer.callbacks import ClipGrad, DiscriminativeLR, GradualUnfreeze, MixedPrecision
 from textxfer.recipe import Stage
-from textxfer.task import prepare, split_documents
-from textxfer.text import Document, RulesTokenizer
+from textxfer.task import prepare
+from textxfer.text import Document, RulesTokenizer, split_documents
 from textxfer.training import ParamSchedule
 
 

@@ -16,6 +16,15 @@ from textxfer.text.vocab import Vocab
 COUNTS = Counter({"the": 9, "a": 9, "cat": 5, "dog": 5, "once": 1, "xxbos": 4, "xxmaj": 2})
 
 
+def test_pairs_are_read_one_by_one() -> None:
+    for arguments in ({}, {"max_size": 11}, {"min_count": 1}, {"keep": ["never", "once"]}):
+        one = Vocab.from_counts(COUNTS, SPECIALS, **arguments)  # type: ignore[arg-type]
+        other = Vocab.from_counts(iter(COUNTS.items()), SPECIALS, **arguments)  # type: ignore[arg-type]
+        assert one == other
+        assert one.counts == other.counts
+        assert sum(one.counts or ()) == sum(COUNTS.values())
+
+
 def test_tokens_come_by_count_then_by_name() -> None:
     vocab = Vocab.from_counts(COUNTS, SPECIALS, min_count=2)
     assert vocab.tokens == (*SPECIALS, "a", "the", "cat", "dog")

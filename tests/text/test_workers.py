@@ -54,7 +54,7 @@ def test_errors_come_through(n: int) -> None:
 
 
 def test_a_process_that_dies_is_explained() -> None:
-    with pytest.raises(DataError, match="a process that tokenizes died.*n_workers=1"), workers(1, 2) as mapper:
+    with pytest.raises(DataError, match=r"a process that tokenizes died.*n_workers=1"), workers(1, 2) as mapper:
         list(mapper(dying, range(5)))
 
 

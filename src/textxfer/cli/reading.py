@@ -6,42 +6,91 @@ from itertools import islice
 from pathlib import Path
 
 from textxfer.cli.config import Reading
-from textxfer.text import DataError, Document, read_csv, read_folder, read_jsonl, read_text
-from textxfer.text.document import Corpus
+from textxfer.text import DataError, Document, read_csv, read_folder, read_jsonl, read_parquet, read_text
+from textxfer.text.document import Corpus, OnEmpty
+from textxfer.text.packed import PACKINGS
 
-_PACKED = {".gz", ".xz"}
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
-def open_corpus(path: Path, options: Reading, label: str | None = None) -> Corpus:
+def open_corpus(
+    path: Path,
+    options: Reading,
+    label: str | None = None,
+    *,
+    only: tuple[str, str] | None = None,
+    label_separator: str | None = None,
+    numeric: bool = False,
+) -> Corpus:
     """Return a reader for a file or folder, by the ending of its name.
 
     Args:
         path: The file or folder.
         options: Columns, encoding and so on.
-        label: Column of the class names; None reads no labels.
+        label: Column of the label; None reads no labels.
+        only: A column and the value that rows must have there to be read; None reads all.
+        label_separator: What stands between the class names of one cell; None: a cell is one class.
+        numeric: Whether the labels are numbers to predict.
 
     Raises:
-        DataError: If labels are asked of running text, or the file cannot be read.
+        DataError: If columns are asked of running text or of a folder, or the file cannot be read.
     """
-    on_empty = "skip" if options.skip_empty else "error"
-    encoding, text = options.encoding, list(options.text)
-    kind = next((suffix for suffix in reversed(path.suffixes) if suffix not in _PACKED), "")
-    if path.is_dir():
-        return read_folder(path, encoding=encoding, on_empty=on_empty)
-    if kind in (".csv", ".tsv"):
-        return read_csv(path, text, label, delimiter=options.delimiter, encoding=encoding, on_empty=on_empty)
-    if kind in (".jsonl", ".ndjson"):
-        return read_jsonl(path, text, label, encoding=encoding, on_empty=on_empty)
-    if label is not None:
-        raise DataError(
-            f"{path}: running text has no labels; use .csv, .tsv, .jsonl or a folder with a sub-folder per class"
+    encoding, errors, text, on_empty = options.encoding, options.errors, list(options.text), _on_empty(options)
+    kind = "" if path.is_dir() else _kind(path)
+    if kind not in _TABLES:
+        if only is not None or label_separator is not None or numeric:
+            raise DataError(f"{path}: has no columns; several classes, numbers and splits need {', '.join(_TABLES)}")
+        return _without_columns(path, options, label)
+    if kind == ".parquet":
+        return read_parquet(
+            path,
+            text,
+            label,
+            label_separator=label_separator,
+            numeric=numeric,
+            only=only,
+            errors=errors,
+            on_empty=on_empty,
         )
-    return read_text(path, options.breaks, encoding=encoding)
+    if kind in (".jsonl", ".ndjson"):
+        return read_jsonl(
+            path,
+            text,
+            label,
+            label_separator=label_separator,
+            numeric=numeric,
+            only=only,
+            encoding=encoding,
+            errors=errors,
+            on_empty=on_empty,
+        )
+    return read_csv(
+        path,
+        text,
+        label,
+        label_separator=label_separator,
+        numeric=numeric,
+        only=only,
+        delimiter=options.delimiter,
+        encoding=encoding,
+        errors=errors,
+        on_empty=on_empty,
+    )
 
 
-def read_documents(path: Path, options: Reading, label: str | None = None, limit: int | None = None) -> list[Document]:
-    """Read the first `limit` documents, or all."""
-    return list(islice(open_corpus(path, options, label), limit))
+def read_documents(
+    path: Path,
+    options: Reading,
+    label: str | None = None,
+    limit: int | None = None,
+    *,
+    only: tuple[str, str] | None = None,
+    label_separator: str | None = None,
+    numeric: bool = False,
+) -> list[Document]:
+    """Read the first `limit` documents, or all; the other arguments are those of `open_corpus`."""
+    corpus = open_corpus(path, options, label, only=only, label_separator=label_separator, numeric=numeric)
+    return list(islice(corpus, limit))
 
 
 def read_words(path: Path, options: Reading, max_words: int | None) -> list[Document]:
@@ -53,3 +102,25 @@ def read_words(path: Path, options: Reading, max_words: int | None) -> list[Docu
         if max_words is not None and words >= max_words:
             break
     return documents
+
+
+def _without_columns(path: Path, options: Reading, label: str | None) -> Corpus:
+    if path.is_dir():
+        return read_folder(path, encoding=options.encoding, errors=options.errors, on_empty=_on_empty(options))
+    if label is not None:
+        tables = ", ".join(_TABLES)
+        raise DataError(f"{path}: running text has no labels; use {tables} or a folder with a sub-folder per class")
+    return read_text(path, options.breaks, encoding=options.encoding, errors=options.errors)
+
+
+def _on_empty(options: Reading) -> OnEmpty:
+    return "skip" if options.skip_empty else "error"
+
+
+def _kind(path: Path) -> str:
+    """Return the ending that says what a file holds."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    kind = next((suffix for suffix in reversed(suffixes) if suffix not in PACKINGS), "")
+    if kind == ".parquet" and suffixes[-1] != kind:
+        raise DataError(f"{path}: unpack it first; packed Parquet files cannot be read")
+    return kind

@@ -19,8 +19,16 @@ from textxfer.plan import peak_memory, plan
 from textxfer.predict import Predictor
 from textxfer.recipe import Recipe
 from textxfer.recipe import Training as TrainingNumbers
-from textxfer.task import TaskData, prepare, split_documents
-from textxfer.text import DataError, RulesTokenizer, SpacyTokenizer, Tokenizer, TokenStore, check_classes
+from textxfer.task import TaskData, prepare
+from textxfer.text import (
+    DataError,
+    RulesTokenizer,
+    SpacyTokenizer,
+    Tokenizer,
+    TokenStore,
+    check_classes,
+    split_documents,
+)
 from textxfer.training import Learner
 
 

@@ -2,7 +2,8 @@
 
 Addresses, sizes and checksums are those of the original releases or, for the sets of Zhang et al., of the copies that
 fast.ai keeps. Every archive has a SHA-256 here. Those of TREC were computed from copies of its files; the others
-are the ones that several independent projects publish for the same addresses.
+are published by other projects for the same addresses: IMDb's, WikiText's and AG News's by several, DBpedia's and
+Yelp's by one. A size is given where it is certain.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def _trec(name: str, split: str, size: int, sha256: str) -> Remote:
     return Remote(name, urls, size, sha256, (split,), packed=False)
 
 
-def _wikitext(name: str, size: int, sha256: str) -> Original:
+def _wikitext(name: str, size: int | None, sha256: str) -> Original:
     hosts = ("https://wikitext.smerity.com", "https://s3.amazonaws.com/research.metamind.io/wikitext")
     file = Remote(f"{name}-v1.zip", tuple(f"{host}/{name}-v1.zip" for host in hosts), size, sha256)
     return Original((file,), {split: f"{name}/wiki.{split}.tokens" for split in _WIKI}, read_wikitext)
@@ -196,7 +197,7 @@ NAMED: Mapping[str, DataSet] = MappingProxyType(
             citation=_MERITY,
             home="https://wikitext.smerity.com",
             original=_wikitext(
-                "wikitext-103", 190_229_076, "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590"
+                "wikitext-103", None, "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590"
             ),
         ),
         "wikipedia-en": DataSet(

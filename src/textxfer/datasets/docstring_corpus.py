@@ -65,7 +65,7 @@ class DocstringCorpus:
 
     def counts(self) -> dict[str, int]:
         """Return the number of documents of each label."""
-        return dict(Counter(document.label or "" for document in self.documents))
+        return dict(Counter(str(document.label) for document in self.documents))
 
 
 def docstrings(cache: Path | str | None = None) -> DocstringCorpus:

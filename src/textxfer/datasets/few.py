@@ -68,5 +68,7 @@ def _rows_by_label(documents: list[Document]) -> dict[str, list[int]]:
     for index, document in enumerate(documents):
         if document.label is None:
             raise DataError(f"row {document.row or index + 1}: no label; the split needs one for every document")
+        if not isinstance(document.label, str):
+            raise DataError(f"row {document.row or index + 1}: the label {document.label!r} is not the name of a class")
         rows.setdefault(document.label, []).append(index)
     return rows

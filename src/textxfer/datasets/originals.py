@@ -10,9 +10,9 @@ from pathlib import Path
 
 from textxfer.text.corpus import read_folder, read_text
 from textxfer.text.document import Corpus, DataError, Document, checked
+from textxfer.text.fields import LongFields
 from textxfer.text.lines import existing_file, read_lines
 from textxfer.text.rules import join_fields
-from textxfer.text.tables import MAX_FIELD
 
 TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
@@ -82,12 +82,13 @@ def read_wikitext(path: Path) -> Corpus:
 
 
 def _numbered_rows(path: Path, classes: Sequence[str], escapes: bool) -> Iterator[Document]:
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
-    reader = csv.reader(read_lines(path, "utf-8"), strict=True)
+    lines = LongFields(read_lines(path, "utf-8"))
+    reader = csv.reader(lines, strict=True)
     width = None
     number = 0
     try:
         for cells in filter(None, reader):
+            lines.end_row()
             number += 1
             where = f"{path}, row {number} (line {reader.line_num})"
             width = width or len(cells)
@@ -98,6 +99,8 @@ def _numbered_rows(path: Path, classes: Sequence[str], escapes: bool) -> Iterato
             yield from _usable(Document(text, _class_name(cells[0], classes, where), number), where)
     except csv.Error as error:
         raise DataError(f"{path}, row {number + 1}: {error}; the file is damaged: unpack the archive again") from None
+    finally:
+        lines.end_row()
 
 
 def _class_name(cell: str, classes: Sequence[str], where: str) -> str:

@@ -139,7 +139,7 @@ class Columns:
                 f"row {document.row}: the label {label!r} is of kind {kind!r}, those before are of kind {self.kind!r}; "
                 "all labels must be class names, tuples of class names, or numbers"
             )
-        if isinstance(label, float):
+        if not isinstance(label, str | tuple):
             self.labels.append(0)
             self.numbers.append(label)
             return

@@ -2,7 +2,7 @@
 
 A chunk is what a tokenizer can look at by itself, mostly a word between spaces. A corpus has few distinct chunks for
 its length, so the texts become numbers of chunks first (`split_piece`), and only the distinct chunks become tokens
-(`tokenize_slice`), each once. Both are functions of their arguments alone: who computes what, and when, changes nothing.
+(`tokenize_slice`), each once. Both are functions of their arguments alone: who computes what changes nothing.
 """
 
 from __future__ import annotations

@@ -1,106 +1,111 @@
-"""Lines of plain, gzip'd and xz'd text files, with errors that say where the file is wrong."""
+"""Lines of plain and packed text files, with errors that say where the file is wrong."""
 
 from __future__ import annotations
 
-import gzip
 import io
-import lzma
-import zlib
-from codecs import lookup
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-from textxfer.text.document import DataError
+from textxfer.text.document import DataError, Errors
+from textxfer.text.packed import existing_file, read_blocks
 
-
-def existing_file(path: str | Path) -> Path:
-    """Return the path if it is a file that is not empty.
-
-    Raises:
-        FileNotFoundError: There is none.
-        DataError: It is a folder, or empty.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder, a file is needed (folders of texts are read by read_folder)")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
-    return path
+__all__ = ["check_encoding", "existing_file", "read_lines"]
 
 
-@contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading, unpacking `.gz` and `.xz`.
-
-    Raises:
-        DataError: While reading, if the packed file is damaged or cut short.
-    """
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), open)
-    try:
-        with opener(path, "rb") as file:
-            yield file  # type: ignore[misc]
-    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise DataError(f"{path}: the packed file is damaged or cut short ({error}); copy it again") from error
-
-
-def read_lines(path: Path, encoding: str, where: Callable[[int], str] | None = None) -> Iterator[str]:
-    """Yield the lines of a file with their line ends; a byte order mark is dropped.
+def read_lines(
+    path: Path,
+    encoding: str,
+    where: Callable[[int], str] | None = None,
+    *,
+    errors: Errors = "strict",
+    longest: int | None = None,
+) -> Iterator[str]:
+    r"""Yield the lines of a file with their ends, which are `\n`, `\r\n` or `\r`; a byte order mark is dropped.
 
     Args:
-        path: The file.
+        path: The file, plain or packed as `.gz`, `.xz` or `.zst`.
         encoding: Its encoding.
         where: What to call the place of a line, given its number; for the message.
+        errors: What to do with bytes that are not in the encoding: `strict` stops, `replace` puts U+FFFD for them.
+        longest: Longest line that is read, in characters; None: any.
 
     Raises:
-        DataError: The file is damaged, or a line is not in the given encoding.
+        DataError: The file is damaged, a line is not in the given encoding, or it is longer than `longest`.
     """
-    with open_bytes(path) as file:
-        if _is_wide(encoding):
-            yield from _wide_lines(path, file, encoding)
-            return
-        offset = 0
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode(encoding)
-            except UnicodeDecodeError as error:
-                place = where(number) if where else f"{path}, line {number}"
-                raise DataError(_not_decodable(place, offset + error.start, line[error.start], encoding)) from None
-            yield text.removeprefix("\ufeff") if number == 1 else text
-            offset += len(line)
+    number = 1
+    begun: list[str] = []
+
+    def place() -> str:
+        return where(number) if where else f"{path}, line {number}"
+
+    for text in _decoded(path, encoding, errors, place):
+        lines = io.StringIO(text, newline="").readlines()
+        rest = None if lines[-1][-1] in "\r\n" else lines.pop()
+        if begun and lines:
+            lines[0] = "".join([*begun, lines[0]])
+            begun = []
+        for line in lines:
+            yield line
+            number += 1
+        if rest is not None:
+            begun.append(rest)
+            if longest is not None and sum(map(len, begun)) > longest:
+                raise DataError(f"{place()}: the line is longer than {longest:,} characters; is the file a table?")
+    if begun:
+        yield "".join(begun)
 
 
 def check_encoding(encoding: str) -> None:
-    """Refuse a name that is no encoding.
+    """Refuse a name that is no encoding of text.
 
     Raises:
         ValueError: Python has no such encoding.
     """
     try:
-        lookup(encoding)
+        "".encode(encoding)
+        getincrementaldecoder(encoding)
     except LookupError:
         raise ValueError(f"encoding={encoding!r} is not known; usual ones are 'utf-8', 'cp1252', 'utf-16'") from None
 
 
-def _is_wide(encoding: str) -> bool:
-    return lookup(encoding).name.startswith(("utf-16", "utf-32"))
+def _decoded(path: Path, encoding: str, errors: Errors, place: Callable[[], str]) -> Iterator[str]:
+    r"""Yield the text of a file in pieces that do not end between `\r` and `\n`."""
+    held, first = "", True
+    for text in _pieces(path, encoding, errors, place):
+        if first:
+            text, first = text.removeprefix("\ufeff"), False
+        text = held + text
+        held = "\r" if text.endswith("\r") else ""
+        if text := text[: len(text) - len(held)]:
+            yield text
+    if held:
+        yield held
 
 
-def _wide_lines(path: Path, file: IO[bytes], encoding: str) -> Iterator[str]:
-    """Yield the lines of a file whose line ends are more than a byte."""
+def _pieces(path: Path, encoding: str, errors: Errors, place: Callable[[], str]) -> Iterator[str]:
+    decoder = getincrementaldecoder(encoding)(errors)
+    n_read = 0
     try:
-        with io.TextIOWrapper(file, encoding, newline="") as lines:
-            for number, line in enumerate(lines, 1):
-                yield line.removeprefix("\ufeff") if number == 1 else line
+        for block in read_blocks(path):
+            n_read += len(block)
+            try:
+                text = decoder.decode(block)
+            except UnicodeDecodeError as error:
+                sound = error.start - len(error.object) + len(block)
+                if sound > 0:  # what comes before is passed on first, so that the place is the right one
+                    yield decoder.decode(block[:sound])
+                raise
+            if text:
+                yield text
+        if text := decoder.decode(b"", True):
+            yield text
+    except UnicodeDecodeError as error:
+        offset = n_read - len(error.object) + error.start
+        raise DataError(
+            f"{place()}: byte 0x{error.object[error.start]:02x} at offset {offset} of the file is not {encoding}; "
+            f"pass encoding=, often 'cp1252' or 'latin-1', save the file as UTF-8, "
+            f"or pass errors='replace' to put U+FFFD for such bytes"
+        ) from None
     except UnicodeError as error:
         raise DataError(f"{path}: not {encoding} text ({error}); pass the right encoding=") from None
-
-
-def _not_decodable(place: str, offset: int, byte: int, encoding: str) -> str:
-    return (
-        f"{place}: byte 0x{byte:02x} at offset {offset} of the file is not {encoding}; "
-        f"pass encoding=, often 'cp1252' or 'latin-1', or save the file as UTF-8"
-    )

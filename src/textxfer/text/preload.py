@@ -6,11 +6,12 @@ without, so torch is hidden while spaCy is imported; whoever imports torch here 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
-from collections.abc import Iterator
 
 import textxfer.text.encode  # noqa: F401
 
@@ -29,4 +30,4 @@ def _hidden(module: str) -> Iterator[None]:
 
 if importlib.util.find_spec("spacy"):
     with _hidden("torch"):
-        import spacy  # noqa: F401
+        importlib.import_module("spacy")

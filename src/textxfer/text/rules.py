@@ -135,7 +135,7 @@ class Rules:
         """The special tokens in the order of their ids: `xxunk` is 0, `xxpad` is 1."""
         return SPECIALS if self.mark_capitalised else tuple(token for token in SPECIALS if token != MAJ)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the parameters and of the version of the rules; the name does not matter."""
         parameters = {key: value for key, value in self.to_dict().items() if key != "name"}
@@ -159,7 +159,7 @@ class Rules:
         return text
 
     def chunks(self, text: str) -> list[str]:
-        """Return what `pre_document` leaves as a list: words, and between them "\\n" or "\\n\\n" for line breaks."""
+        """Return what `pre_document` leaves as a list: words, and a string of line breaks between lines."""
         chunks: list[str] = []
         blank = 0
         for line in self._clean(text).split("\n"):

@@ -22,7 +22,7 @@ from textxfer.text.words import split_word
 MEMO_SIZE = 1 << 18
 """Words in one generation of the memory; at most two generations live at a time."""
 _LONGEST_REMEMBERED = 48
-_RENEW_SPACY = 1 << 20
+_RENEW_SPACY = 1 << 18
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from functools import cached_property
 from heapq import nsmallest
 from itertools import chain, repeat
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -71,11 +72,12 @@ class Vocab:
             raise ValueError(f"max_size={max_size} must be greater than the number of special tokens, {len(first)}")
         if min_count < 1:
             raise ValueError(f"min_count={min_count} must be at least 1")
+        pairs = cast("Iterable[tuple[str, int]]", counts.items() if isinstance(counts, Mapping) else counts)
         special, found, total = set(first), dict.fromkeys([*first, *keep], 0), 0
 
         def candidates() -> Iterator[tuple[int, str]]:
             nonlocal total
-            for token, n in counts.items() if isinstance(counts, Mapping) else counts:
+            for token, n in pairs:
                 total += n
                 if token in found:
                     found[token] = int(n)

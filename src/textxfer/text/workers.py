@@ -17,12 +17,13 @@ from textxfer.text.document import DataError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Shared = TypeVar("Shared")
+Shared_co = TypeVar("Shared_co", covariant=True)
 
 
-class Mapper(Protocol[Shared]):
+class Mapper(Protocol[Shared_co]):
     """`map` over pieces of work; the function gets the shared object and a piece."""
 
-    def __call__(self, function: Callable[[Shared, Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+    def __call__(self, function: Callable[[Shared_co, Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
         """Yield the results in the order of the items, which are consumed only a few ahead."""
         ...
 
