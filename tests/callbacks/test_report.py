@@ -13,7 +13,7 @@ import torch
 
 from tests.callbacks.toys import Planned, fail, lm_batches, lm_learner, on
 from textxfer.callbacks import Report, report
-from textxfer.callbacks._display import Bar, Lines, choose_display
+from textxfer.display import Bar, Lines, choose_display
 from textxfer.training import Accuracy, Perplexity
 
 
@@ -200,7 +200,7 @@ def test_standard_output_is_looked_up_when_it_is_used(capsys):
 def notebook(monkeypatch, with_widgets):
     shell = type("ZMQInteractiveShell", (), {})()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    find = "textxfer.callbacks._display.importlib.util.find_spec"
+    find = "textxfer.display.importlib.util.find_spec"
     monkeypatch.setattr(find, lambda name: object() if with_widgets else None)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from textxfer.generate import Sampling, continue_ids, generate
+from textxfer.generation import Sampling, continue_ids, generate
 from textxfer.models import AWDLSTMConfig, LanguageModel
 from textxfer.text import RulesTokenizer, Vocab
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TextIO, final
 
 from torch import Tensor
 
-from textxfer.callbacks._display import Display, choose_display
+from textxfer.display import Display, choose_display
 from textxfer.training.callback import Callback, Order
 from textxfer.training.history_view import format_value
 
