@@ -1,6 +1,6 @@
 """A large corpus to a store: time and peak memory of all of it and of a quarter, and the speed of batches from it.
 
-    python -m benchmarks.corpus --data .../wikipedia-en    # about 10 minutes on 2 cores
+python -m benchmarks.corpus --data .../wikipedia-en    # about 10 minutes on 2 cores
 """
 
 from __future__ import annotations

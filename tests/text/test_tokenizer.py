@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.text.samples import odd_text
 from textxfer.text import tokenizer as module
-from textxfer.text.rules import PRESETS, rules
-from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer, tokenizer_from_dict
+from textxfer.text.rule_sets import PRESETS, rules
+from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
+from textxfer.text.tokenizers import tokenizer_from_dict
 from textxfer.text.words import split_word
 
 SPACY = pytest.importorskip("spacy").blank("en").tokenizer
@@ -64,7 +65,8 @@ def test_any_text_gives_tokens(text: str, which: tuple[type, str]) -> None:
     assert tokens[0] == "xxbos"
     assert all(tokens)
     assert not any(" " in token for token in tokens)
-    assert {token for token in tokens if token.isspace()} <= {"\n", "\n\n"}
+    if "fastai" not in which[1]:  # which keeps white space as it is
+        assert {token for token in tokens if token.isspace()} <= {"\n", "\n\n"}
 
 
 @settings(deadline=None, max_examples=300)

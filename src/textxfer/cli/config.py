@@ -9,7 +9,7 @@ from typing import Literal
 from textxfer.options import option
 from textxfer.presets import PRESETS
 
-_DATA = "CSV, TSV, JSON lines (also .gz, .xz), a folder with a sub-folder per class, or a text file"
+_DATA = "CSV, TSV, JSON lines (also .gz, .xz, .zst), Parquet, a folder with a sub-folder per class, or a text file"
 
 
 @dataclass(kw_only=True)
@@ -19,6 +19,9 @@ class Reading:
     text: tuple[str, ...] = option(("text",), help="column of the text, or several, which become marked fields")
     delimiter: str | None = option(None, help="delimiter of a table; by default tab for .tsv, else comma")
     encoding: str = option("utf-8", help="encoding of the files")
+    errors: Literal["strict", "replace"] = option(
+        "strict", help="what to do with bytes that are no text: stop, or go on with U+FFFD"
+    )
     breaks: Literal["wiki", "blank", "line"] = option("wiki", help="what parts the documents of a text file")
     skip_empty: bool = option(False, help="leave out rows with an empty text instead of stopping")
 
@@ -125,6 +128,10 @@ class GenerateConfig:
 
 @dataclass(kw_only=True)
 class ShowConfig:
-    """Print what a folder holds: a model, a run or a training state."""
+    """Print what a folder holds: a model, a run, a training state or a token store."""
 
-    folder: Path = option(help="model folder, output folder or training state", positional=True)
+    folder: Path = option(help="model folder, output folder, training state or token store", positional=True)
+    others: tuple[Path, ...] = option(
+        (), help="further token stores, such as validation and test: what they share with the first", positional=True
+    )
+    json: bool = option(False, help="print the figures of a token store as JSON")

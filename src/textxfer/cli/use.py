@@ -13,10 +13,11 @@ from textxfer.cli.output import RUN
 from textxfer.cli.reading import open_corpus, read_documents
 from textxfer.evaluate import evaluate as evaluate_probabilities
 from textxfer.files import write_json, write_text
-from textxfer.generate import generate as generate_texts
+from textxfer.generation import generate as generate_texts
 from textxfer.models import TextClassifier
 from textxfer.predict import Prediction, Predictor
 from textxfer.text import DataError, TokenStore
+from textxfer.text.card import card
 from textxfer.training import checkpoints
 
 
@@ -84,17 +85,29 @@ def generate(config: GenerateConfig) -> None:
 def show(config: ShowConfig) -> None:
     """Print what a folder holds."""
     folder = config.folder
+    if (config.others or config.json) and not _is_store(folder):
+        raise DataError(f"{folder}: no token store; only those are compared with others or shown as JSON")
     if (folder / "config.json").is_file():
         print(_describe_model(folder))
     elif (folder / RUN).is_file():
         print(_describe_run(folder))
     elif states := checkpoints(folder):
         print("\n".join(["training states, oldest first:", *(f"  {state.name}" for state in states)]))
-    elif (folder / "meta.json").is_file():
-        print(json.dumps(TokenStore.open(folder).card(), indent=1, ensure_ascii=False))
+    elif _is_store(folder):
+        print(_describe_store(config))
     else:
         what = "holds no model, run, token store or training state" if folder.is_dir() else "is no folder"
         raise DataError(f"{folder} {what}")
+
+
+def _is_store(folder: Path) -> bool:
+    return (folder / "meta.json").is_file()
+
+
+def _describe_store(config: ShowConfig) -> str:
+    store = TokenStore.open(config.folder)
+    described = card(store, {str(path): TokenStore.open(path) for path in config.others})
+    return json.dumps(described.to_dict(), indent=1, ensure_ascii=False) if config.json else str(described)
 
 
 def _describe_model(folder: Path) -> str:

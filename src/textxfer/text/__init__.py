@@ -25,12 +25,15 @@ from textxfer.text.corpus import (
     read_text,
 )
 from textxfer.text.detokenize import detokenize
-from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP, Rules, join_fields, rules
+from textxfer.text.fastai_rules import FastaiRules
+from textxfer.text.rule_sets import rules
+from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP, Rules, TextRules, join_fields
 from textxfer.text.spelling import join_pieces
 from textxfer.text.splits import split_documents
 from textxfer.text.store import TokenStore
 from textxfer.text.subword import SubwordTokenizer
-from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer, tokenizer_from_dict
+from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
+from textxfer.text.tokenizers import tokenizer_from_dict
 from textxfer.text.vocab import Vocab
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ __all__ = [
     "Corpus",
     "DataError",
     "Document",
+    "FastaiRules",
     "LMBatches",
     "Label",
     "LabelKind",
@@ -62,6 +66,7 @@ __all__ = [
     "RulesTokenizer",
     "SpacyTokenizer",
     "SubwordTokenizer",
+    "TextRules",
     "TokenStore",
     "Tokenizer",
     "Vocab",

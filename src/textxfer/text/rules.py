@@ -47,6 +47,7 @@ VERSION = 2
 MAX_CHUNK = 256
 """Longer strings without white space are cut: they are no words, and spaCy takes quadratic time on them."""
 
+_RESERVED = frozenset({PAD, BOS})
 _SPACED = re.compile(r"([/#\\])")
 _CONTRACTION = re.compile(r"(?<![^\W_])[^\W\d_]{1,64}(?:['\u2019][^\W\d_]{1,64}){1,4}(?![^\W_])")
 _FORGED = re.compile(r"(?<![^\W_])(xx)(unk|pad|bos|rep|wrep|up|maj)(?![^\W_])", re.IGNORECASE)
@@ -98,7 +99,7 @@ class TextRules(Protocol):
 
 @dataclass(frozen=True)
 class Rules:
-    """One set of rules; `rules(name)` returns the ready-made ones.
+    """One set of rules; `rule_sets.rules(name)` returns the ready-made ones.
 
     Args:
         name: What the set is called.
@@ -200,6 +201,9 @@ class Rules:
         marked: list[str] = []
         for token in tokens:
             lower = token.lower()
+            if lower in _RESERVED:  # a text that claims to be padding, or two documents
+                marked += [lower[:2], lower[2:]]
+                continue
             if lower != token and (mark := self._case_mark(token)):
                 marked.append(mark)
             marked.append(lower)
@@ -259,30 +263,6 @@ def _mark_run(match: re.Match[str]) -> str:
 
 def _n_letters(word: str) -> int:
     return sum(map(str.isalpha, word))
-
-
-PRESETS = {
-    "default": Rules("default"),
-    "2018": Rules("2018", repeat_digits=True, min_upper=3, mark_capitalised=False, mark_fields=True, normalize=False),
-    "fastai": Rules("fastai", repeat_chars=3, repeat_digits=True, repeat_words=3, mark_single=False, normalize=False),
-}
-"""The ready-made rules: ours; those of the paper's scripts; fastai 2.8's without its defects."""
-
-
-def rules(preset: str | TextRules) -> TextRules:
-    """Return ready-made rules by name: `default`, `2018` or `fastai`.
-
-    Args:
-        preset: The name; rules are returned as they are.
-
-    Raises:
-        ValueError: There are none of this name.
-    """
-    if not isinstance(preset, str):
-        return preset
-    if preset not in PRESETS:
-        raise ValueError(f"no rules called {preset!r}; there are {', '.join(map(repr, PRESETS))}")
-    return PRESETS[preset]
 
 
 def join_fields(fields: Sequence[str]) -> str:

@@ -34,7 +34,8 @@ import numpy as np
 from textxfer.files import write_json
 from textxfer.text.document import DataError, LabelKind
 from textxfer.text.files import read_json, save_array
-from textxfer.text.tokenizer import Tokenizer, tokenizer_from_dict
+from textxfer.text.tokenizer import Tokenizer
+from textxfer.text.tokenizers import tokenizer_from_dict
 from textxfer.text.vocab import Vocab
 
 FORMAT = 2

@@ -1,6 +1,6 @@
 """Tokenizers: text in, tokens out, each word looked at once.
 
-No tokenizer here looks across white space, and of the rules only `chunks` does, so what became of a word can be
+A word's tokens depend on nothing but the word (`neighbours` has spaCy's exceptions), so what became of it can be
 remembered. Running text repeats its words: with a warm memory a text costs one look-up per word. The plain way, rule
 by rule over the whole text, is `reference`; tests hold both to the same tokens.
 """
@@ -10,19 +10,21 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import chain, islice, pairwise
+from itertools import chain, pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from textxfer.text.files import fingerprint
-from textxfer.text.rules import BOS, Rules, TextRules, rules
+from textxfer.text.neighbours import Neighbours
+from textxfer.text.rule_sets import rules
+from textxfer.text.rules import BOS, TextRules
 from textxfer.text.words import split_word
 
 MEMO_SIZE = 1 << 18
 """Words in one generation of the memory; at most two generations live at a time."""
 _LONGEST_REMEMBERED = 48
-_RENEW_SPACY = 1 << 18
+_RENEW_SPACY = 1 << 18  # words; a hundred bytes are kept of each
 
 
 @runtime_checkable
@@ -111,13 +113,10 @@ class _RememberingTokenizer(ABC):
     def tokenize_chunks(self, chunks: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the tokens of each word; unlike a call this remembers nothing."""
         rules = self.rules
-        parts = [[] if chunk.isspace() else rules.pre_chunk(chunk).split() for chunk in chunks]
-        split = iter(self._split(list(chain.from_iterable(parts))))
-        tokens = [
-            list(chain.from_iterable(islice(split, len(words)))) if words else [chunk]
-            for chunk, words in zip(chunks, parts)
-        ]
-        return [tuple(rules.post_chunk(each)) for each in tokens]
+        units = ["" if chunk.isspace() else " ".join(map(rules.pre_chunk, chunk.split(" "))) for chunk in chunks]
+        split = iter(self._split([unit for unit in units if unit]))
+        spaces = [[chunk] if chunk.isspace() else [] for chunk in chunks]
+        return [tuple(rules.post_chunk(next(split) if unit else space)) for unit, space in zip(units, spaces)]
 
     def _learn(self, chunks: set[str]) -> dict[str, tuple[str, ...]]:
         """Return the tokens of words that the young generation does not know, and remember them."""
@@ -131,8 +130,8 @@ class _RememberingTokenizer(ABC):
         return known
 
     @abstractmethod
-    def _split(self, words: list[str]) -> list[list[str]]:
-        """Split each word, a string without white space, into tokens."""
+    def _split(self, units: list[str]) -> list[list[str]]:
+        """Split each unit, words with single spaces between them, into tokens."""
 
     @abstractmethod
     def _split_text(self, text: str) -> list[str]:
@@ -176,20 +175,25 @@ class SpacyTokenizer(_RememberingTokenizer):
         """Return a JSON object from which `tokenizer_from_dict` builds this tokenizer again."""
         return {**super().to_dict(), "language": self.language}
 
-    def _split(self, words: list[str]) -> list[list[str]]:
-        if not words:
+    def chunks(self, text: str) -> list[str]:
+        """Return the words of a text; words that spaCy may look at together, with spaces, and line breaks as words."""
+        chunks = super().chunks(text)
+        self._load_spacy(0)
+        return self._neighbours.join(chunks) if self._neighbours else _lines(chunks)
+
+    def _split(self, units: list[str]) -> list[list[str]]:
+        if not units:
             return []
-        spacy_tokenizer = self._load_spacy(len(words))
-        # One call for all words, since making spaCy's Doc costs more than tokenizing a word. A token followed by a
-        # space is the last one of its word.
-        doc = spacy_tokenizer(" ".join(words))
-        orths, spaces = doc.to_array(["ORTH", "SPACY"]).T if len(doc) else (np.zeros(0), np.zeros(0))
-        ends = np.flatnonzero(spaces) + 1
-        if len(ends) != len(words) - 1:  # white space among the words, or a language that treats it in its own way
-            return [[token.text for token in spacy_tokenizer(word)] for word in words]
+        spacy_tokenizer = self._load_spacy(len(units))
+        # One call for all, since making spaCy's Doc costs more than tokenizing a word. Nothing is looked at across a
+        # line break.
+        doc = spacy_tokenizer("\n".join(units))
+        orths = doc.to_array("ORTH")
+        breaks = np.flatnonzero(orths == doc.vocab.strings["\n"])
+        if len(breaks) != len(units) - 1:  # a language that treats white space in its own way
+            return [[token.text for token in spacy_tokenizer(unit)] for unit in units]
         tokens = list(map(doc.vocab.strings.__getitem__, orths.tolist()))
-        bounds = [0, *ends.tolist(), len(tokens)]
-        return [tokens[start:stop] for start, stop in pairwise(bounds)]
+        return [tokens[start + 1 : stop] for start, stop in pairwise([-1, *breaks.tolist(), len(tokens)])]
 
     def _split_text(self, text: str) -> list[str]:
         return [token.text for token in self._load_spacy(text.count(" "))(text)]
@@ -199,15 +203,20 @@ class SpacyTokenizer(_RememberingTokenizer):
         self._seen += n_words
         if self._spacy is None or self._seen > _RENEW_SPACY:
             self._spacy, self._seen = _blank(self.language), n_words
+            if self._neighbours is None and isinstance(getattr(self._spacy, "rules", None), dict):
+                self._neighbours = Neighbours(self._spacy)
         return self._spacy
 
     def _forget_spacy(self) -> None:
         self._spacy: Any = None
         self._seen = 0
+        self._neighbours: Neighbours | None = None  # stays None where a language's tokenizer is not spaCy's usual one
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave spaCy behind, too."""
-        return {key: value for key, value in super().__getstate__().items() if key not in ("_spacy", "_seen")}
+        return {
+            key: value for key, value in super().__getstate__().items() if key not in ("_spacy", "_seen", "_neighbours")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -231,8 +240,8 @@ class RulesTokenizer(_RememberingTokenizer):
     def __init__(self, rules: str | TextRules = "default") -> None:
         super().__init__(rules)
 
-    def _split(self, words: list[str]) -> list[list[str]]:
-        return [split_word(word) for word in words]
+    def _split(self, units: list[str]) -> list[list[str]]:
+        return [[token for word in unit.split() for token in split_word(word)] for unit in units]
 
     def _split_text(self, text: str) -> list[str]:
         words = re.findall(r"\n+|[^ \n]+", text)
@@ -242,18 +251,17 @@ class RulesTokenizer(_RememberingTokenizer):
         return f"RulesTokenizer(rules={self.rules.name!r})"
 
 
-def tokenizer_from_dict(value: dict[str, Any]) -> Tokenizer:
-    """Build a tokenizer from what its `to_dict` returned.
-
-    Raises:
-        ValueError: It is a kind of tokenizer that this version does not know, or a parameter is wrong.
-    """
-    kind = value.get("kind")
-    if kind == SpacyTokenizer.kind:
-        return SpacyTokenizer(value["language"], Rules.from_dict(value["rules"]))
-    if kind == RulesTokenizer.kind:
-        return RulesTokenizer(Rules.from_dict(value["rules"]))
-    raise ValueError(f"unknown kind of tokenizer {kind!r}; this version knows 'spacy' and 'rules'")
+def _lines(chunks: Sequence[str]) -> list[str]:
+    """Join the words of each line: for tokenizers that look at words in their context."""
+    lines: list[str] = []
+    after_word = False
+    for chunk in chunks:
+        if after_word and not chunk.isspace():
+            lines[-1] += f" {chunk}"
+        else:
+            lines.append(chunk)
+        after_word = not chunk.isspace()
+    return lines
 
 
 def _blank(language: str) -> Any:

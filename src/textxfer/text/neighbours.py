@@ -1,0 +1,86 @@
+"""Words that spaCy may look at together although there is a space between them.
+
+spaCy's tokenizer cuts at spaces and looks at each word alone, with one exception: its special cases (":-)", "EE. UU.")
+are searched for among the finished tokens, across spaces too. Two words next to each other can be part of the same
+match only if one ends and the other begins with tokens that follow one another in some special case. Such words are
+kept together; all others can be tokenized one by one with the same result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+
+class Neighbours:
+    """Finds such words.
+
+    Args:
+        tokenizer: spaCy's tokenizer.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._before: dict[str, set[str]] = defaultdict(set)  # the tokens before each token that is not the first
+        for before, token in _pairs(tokenizer):
+            self._before[token].add(before)
+        self._possible = _pattern(self._before)
+
+    def join(self, chunks: Sequence[str]) -> list[str]:
+        """Put a space between words that belong together, and leave the others apart."""
+        if self._possible is None or not self._possible.search(" ".join(chunks).lower()):
+            return list(chunks)
+        joined = list(chunks[:1])
+        for left, right in pairwise(chunks):
+            if self._together(left.lower(), right.lower()):
+                joined[-1] += f" {right}"
+            else:
+                joined.append(right)
+        return joined
+
+    def _together(self, left: str, right: str) -> bool:
+        if left.isspace() or right.isspace():
+            return False
+        return any(
+            _ends_with(left, before)
+            for token, all_before in self._before.items()
+            if _starts_with(right, token)
+            for before in all_before
+        )
+
+
+def _pairs(tokenizer: Any) -> set[tuple[str, str]]:
+    """Return the tokens, in lower case, that follow one another in special cases before these are applied."""
+    searches = ("prefix_search", "suffix_search", "infix_finditer", "token_match", "url_match")
+    plain = type(tokenizer)(tokenizer.vocab, rules={}, **{name: getattr(tokenizer, name) for name in searches})
+    found: set[tuple[str, str]] = set()
+    for string in tokenizer.rules:
+        found.update(pairwise(token.text.lower() for token in plain(string) if not token.is_space))
+    return found
+
+
+def _pattern(before: dict[str, set[str]]) -> re.Pattern[str] | None:
+    """Return what a text must contain for two of its words to belong together; more may contain it."""
+    groups: dict[bool, tuple[set[str], set[str]]] = {True: (set(), set()), False: (set(), set())}
+    for token, all_before in before.items():
+        for each in all_before:
+            ends, tokens = groups[each[-1].isalnum()]
+            ends.add(each[-1])
+            tokens.add(token)
+    parts = [
+        f"(?<=[{re.escape(''.join(sorted(ends)))}] )(?:{'|'.join(map(re.escape, sorted(tokens)))})"
+        for ends, tokens in groups.values()
+        if ends
+    ]
+    return re.compile(f" (?:{'|'.join(parts)})") if parts else None
+
+
+def _starts_with(word: str, token: str) -> bool:
+    # Letters next to letters are never cut apart: "david" does not begin with the token "d".
+    return word.startswith(token) and not (token[-1].isalpha() and word[len(token) : len(token) + 1].isalpha())
+
+
+def _ends_with(word: str, token: str) -> bool:
+    return word.endswith(token) and not (token[0].isalpha() and word[: -len(token)][-1:].isalpha())
