@@ -1,6 +1,6 @@
 """Tokens of preset `fastai` beside fastai's own, document by document.
 
-    python -m benchmarks.fastai_tokens .../imdb/train.csv.gz --column text
+python -m benchmarks.fastai_tokens .../imdb/train.csv.gz --column text
 """
 
 from __future__ import annotations

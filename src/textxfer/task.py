@@ -60,6 +60,7 @@ def prepare(
     recipe: Recipe = SMALL,
     tokenizer: Tokenizer | None = None,
     n_workers: int = 1,
+    progress: bool = False,
 ) -> TaskData:
     """Tokenize a task's documents and choose its vocabulary.
 
@@ -72,6 +73,7 @@ def prepare(
         recipe: Text rules and size of the vocabulary.
         tokenizer: The tokenizer of a model from scratch; spaCy's for English with the recipe's rules if None.
         n_workers: Number of processes that tokenize.
+        progress: Show how far the tokenizing has come.
 
     Raises:
         DataError: If there are no documents, or a held-out label that training does not have.
@@ -88,6 +90,7 @@ def prepare(
         min_count=recipe.min_count,
         extend=base.vocab if base is not None and recipe.extend_vocab else None,
         n_workers=n_workers,
+        progress=progress,
     )
     held_out = list(valid)
     return TaskData(store, TokenStore.build(None, held_out, like=store, n_workers=n_workers) if held_out else None)

@@ -29,7 +29,7 @@ from textxfer.models import AWDLSTM, LanguageModel, TextClassifier, load_encoder
 from textxfer.presets import SMALL
 from textxfer.recipe import Recipe, Stage, Training
 from textxfer.task import TaskData
-from textxfer.text import ClassBatches, LMBatches
+from textxfer.text import ClassBatches, DataError, LMBatches
 from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, set_seed
 from textxfer.training.learner import Model
 
@@ -106,7 +106,15 @@ def classifier(
         precision: `bf16` where the hardware computes in it, or `fp32`.
         device: Where to train; the GPU if there is one.
         seed: Seed of initial weights, dropouts and the order of the documents.
+
+    Raises:
+        DataError: The labels are numbers, or several classes per document.
     """
+    if data.train.label_kind != "single":
+        raise DataError(
+            f"the labels are of kind {data.train.label_kind!r}; the recipe's classifier takes one class per document. "
+            "For others make a Learner of your own: ClassBatches gives their targets"
+        )
     training = training or recipe.for_classify(encoder is not None)
     set_seed(seed)
     config = recipe.encoder(len(data.vocab)) if encoder is None else encoder.config

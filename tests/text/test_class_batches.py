@@ -186,3 +186,26 @@ def test_wrong_arguments() -> None:
         ClassBatches(STORE, rank=1)
     with pytest.raises(ValueError, match="0 documents are too few"):
         ClassBatches(STORE, docs=[])
+
+
+def test_targets_of_several_classes_and_of_numbers() -> None:
+    several = [Document(f"text {i}", labels, i) for i, labels in enumerate([("b",), (), ("a", "c"), ("c",)], 1)]
+    store = TokenStore.build(None, several, RulesTokenizer())
+    assert (store.label_kind, store.classes) == ("multi", ["a", "b", "c"])
+    loader = ClassBatches(store.subset([2, 0, 1]), 2, seed=1)
+    rows = {}
+    for batch, docs in zip(loader, loader.batches_of(0), strict=True):
+        assert batch.target is not None
+        rows |= dict(zip(docs.tolist(), batch.target.tolist()))
+    assert rows == {0: [1, 0, 1], 1: [0, 1, 0], 2: [0, 0, 0]}
+    numbers = TokenStore.build(None, [Document(f"text {i}", i / 2, i) for i in range(3)], RulesTokenizer())
+    target = next(iter(ClassBatches(numbers, 3, shuffle=False))).target
+    assert target is not None
+    assert target.tolist() == [0.0, 0.5, 1.0]
+    assert target.dtype == torch.float32
+
+
+def test_some_documents_without_labels_of_several_classes() -> None:
+    store = TokenStore.build(None, [Document("a", ("x",), 1), Document("b", None, 2)], RulesTokenizer())
+    with pytest.raises(DataError, match="row 2: no label"):
+        ClassBatches(store)

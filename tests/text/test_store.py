@@ -72,6 +72,7 @@ def test_opening_gives_the_same_store(tmp_path: Path) -> None:
         assert np.array_equal(getattr(opened, name), getattr(built, name))
     assert (opened.classes, opened.vocab, opened.tokenizer) == (built.classes, built.vocab, built.tokenizer)
     assert opened.card() == built.card()
+    assert "documents" in str(opened.card())
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["store"]  # nothing temporary is left
 
 
@@ -324,10 +325,11 @@ def test_figures() -> None:
     assert store.oov_share() == pytest.approx(1 / 5)
     assert store.subset([0]).oov_share() == pytest.approx(1 / 2)
     card = store.card()
-    assert (card["documents"], card["tokens"], card["vocab"], card["unlabelled"]) == (2, 7, 9, 0)
-    assert card["classes"] == {"x": 1, "y": 1}
-    assert (card["length"]["min"], card["length"]["mean"], card["length"]["max"]) == (3, 3.5, 4)
-    assert json.loads(json.dumps(card)) == card
+    assert (card.documents, card.tokens, card.vocab, card.unlabelled, card.types) == (2, 7, 9, 0, 3)
+    assert card.classes == {"x": 1, "y": 1}
+    assert (card.length["min"], card.length["mean"], card.length["max"]) == (3, 3.5, 4)
+    assert card.duplicates is None
+    assert json.loads(json.dumps(card.to_dict())) == card.to_dict()
 
 
 @pytest.mark.data

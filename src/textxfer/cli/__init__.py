@@ -66,10 +66,11 @@ def _job(name: str) -> Callable[[Any], None]:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message tells the user what to do; all others are ours and keep their traceback."""
     from textxfer.artifact import ArtifactError
-    from textxfer.text import DataError
+    from textxfer.text.document import DataError, MissingPackageError
     from textxfer.training import CheckpointError
 
-    return (DataError, ArtifactError, CheckpointError, FileNotFoundError, FileExistsError, IsADirectoryError)
+    files = (FileNotFoundError, FileExistsError, IsADirectoryError)
+    return (DataError, ArtifactError, CheckpointError, MissingPackageError, *files)
 
 
 if __name__ == "__main__":

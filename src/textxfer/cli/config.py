@@ -34,7 +34,10 @@ class Training(Reading):
     replace: bool = option(False, help="replace an existing output folder that such a command wrote")
     recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=tuple(PRESETS))
     language: str = option("en", help="spaCy language code of a new tokenizer")
-    tokenizer: Literal["spacy", "rules"] = option("spacy", help="kind of a new tokenizer")
+    tokenizer: Literal["spacy", "rules", "bpe", "unigram"] = option(
+        "spacy",
+        help="kind of a new tokenizer: words by spaCy or by rules alone, or pieces of words learned from the text",
+    )
     batch_size: int | None = option(None, help="lanes or documents per batch, instead of the recipe's")
     backward: bool = option(False, help="read the texts from the end to the start")
     precision: Literal["bf16", "fp32"] = option("bf16", help="precision of the computation")
@@ -79,6 +82,7 @@ class ClassifyConfig(Training):
     base: Path | None = option(None, help="folder of a pretrained language model")
     from_scratch: bool = option(False, help="classifier from random weights, without any language model")
     test: Path | None = option(None, help="labelled documents to report on; else a held-out share of DATA")
+    split_column: str | None = option(None, help="column of DATA that says `train` or `test`, instead of --test")
     valid: float = option(0.1, help="share of DATA held out, in (0, 1)")
     unlabelled: tuple[Path, ...] = option((), help="further documents for the language model; labels are not used")
     max_rows: int | None = option(None, help="read only the first N documents of DATA")

@@ -22,8 +22,10 @@ from textxfer.recipe import Training as TrainingNumbers
 from textxfer.task import TaskData, prepare
 from textxfer.text import (
     DataError,
+    Document,
     RulesTokenizer,
     SpacyTokenizer,
+    SubwordTokenizer,
     Tokenizer,
     TokenStore,
     check_classes,
@@ -38,7 +40,8 @@ def pretrain(config: PretrainConfig) -> None:
     check_out(config)
     documents = read_words(config.data, config, config.max_words)
     train, valid = split_documents(documents, config.valid, config.seed)
-    data = prepare(train, valid, recipe=recipe, tokenizer=_tokenizer(config, recipe), n_workers=config.workers)
+    tokenizer = _tokenizer(config, recipe, train)
+    data = prepare(train, valid, recipe=recipe, tokenizer=tokenizer, n_workers=config.workers, progress=True)
     describe(data)
     learn = ulmfit.language_model(data, recipe=recipe, **_options(config, config.backward))
     _train_language_model(config, learn, recipe.pretrain, data, config.backward)
@@ -51,7 +54,7 @@ def finetune(config: FinetuneConfig) -> None:
     _, base = load_language_model(config.base)
     documents = read_documents(config.data, config, limit=config.max_rows)
     train, valid = split_documents(documents, config.valid, config.seed)
-    data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers)
+    data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers, progress=True)
     describe(data)
     learn = ulmfit.language_model(data, base=base, recipe=recipe, **_options(config, base.backward))
     _train_language_model(config, learn, recipe.finetune, data, base.backward)
@@ -93,23 +96,38 @@ def classify(config: ClassifyConfig) -> None:
 
 def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tuple[TaskData, TokenStore]:
     """Read and tokenize: the training data, and the held-out documents for the report."""
-    documents = read_documents(config.data, config, config.label, config.max_rows)
-    check_classes(documents)
-    if config.test is not None:
-        train, held_out = documents, read_documents(config.test, config, config.label, config.max_test)
-    else:
-        train, held_out = split_documents(documents, config.valid, config.seed)
+    train, held_out = _labelled(config)
     unlabelled = [document for path in config.unlabelled for document in read_documents(path, config)]
-    tokenizer = _tokenizer(config, recipe) if base is None else None
+    unlabelled = unlabelled[: config.max_unlabelled]
+    tokenizer = _tokenizer(config, recipe, [*train, *unlabelled]) if base is None else None
     data = prepare(
         train,
-        unlabelled=unlabelled[: config.max_unlabelled],
+        unlabelled=unlabelled,
         base=base,
         recipe=recipe,
         tokenizer=tokenizer,
         n_workers=config.workers,
+        progress=True,
     )
     return data, data.encode(held_out)
+
+
+def _labelled(config: ClassifyConfig) -> tuple[list[Document], list[Document]]:
+    """Read the labelled documents: those to train on and those to report on."""
+    if config.split_column is not None:
+        if config.test is not None:
+            raise DataError("--split-column and --test both say what is held out; give one of them")
+        train, held_out = (
+            read_documents(config.data, config, config.label, limit, only=(config.split_column, part))
+            for part, limit in (("train", config.max_rows), ("test", config.max_test))
+        )
+        check_classes(train)
+        return train, held_out
+    documents = read_documents(config.data, config, config.label, config.max_rows)
+    check_classes(documents)
+    if config.test is not None:
+        return documents, read_documents(config.test, config, config.label, config.max_test)
+    return split_documents(documents, config.valid, config.seed)
 
 
 def _classify_once(
@@ -174,7 +192,11 @@ def _rehearse(
     return saved
 
 
-def _tokenizer(config: Training, recipe: Recipe) -> Tokenizer:
+def _tokenizer(config: Training, recipe: Recipe, documents: list[Document]) -> Tokenizer:
+    """Return a new tokenizer; one of pieces is trained on the documents that the language model will read."""
+    if config.tokenizer in ("bpe", "unigram"):
+        texts = (document.text for document in documents)
+        return SubwordTokenizer.train(texts, recipe.max_vocab, config.tokenizer, recipe.rules)
     if config.tokenizer == "rules":
         return RulesTokenizer(recipe.rules)
     return SpacyTokenizer(config.language, recipe.rules)

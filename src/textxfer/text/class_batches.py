@@ -14,6 +14,7 @@ from torch import Tensor
 
 from textxfer.batch import Batch
 from textxfer.text.document import DataError
+from textxfer.text.gather import gather
 from textxfer.text.store import TokenStore
 
 Rows = TypeVar("Rows", Tensor, np.ndarray)
@@ -24,8 +25,9 @@ _JITTER = 0.05  # of a document's length: mixes batches anew and costs about hal
 class ClassBatches:
     """A loader of `Batch((ids, lengths), labels, n)`.
 
-    ids (T, B) int64 are padded with `xxpad`, lengths (B,) int64 stay on the CPU, labels (B,) int64 are None if the
-    documents have none, n = B. The documents of a batch are sorted, longest first.
+    ids (T, B) int64 are padded with `xxpad`, lengths (B,) int64 stay on the CPU, n = B. labels are classes (B,) int64;
+    if documents may have several classes, ones and zeros (B, C) float32; if they have numbers, these (B,) float32; None
+    if the documents have no labels. The documents of a batch are sorted, longest first.
 
     With `shuffle`, documents are sorted by their length with some jitter, cut into batches, and the batches shuffled,
     all as functions of seed and epoch; the batch that needs most memory comes first. Without, they are sorted by
@@ -77,6 +79,7 @@ class ClassBatches:
         self.device = torch.device("cpu" if device is None else device)
         self.lengths: np.ndarray = self.store.lengths if max_tokens is None else self.store.lengths.clip(max=max_tokens)
         self.labelled = _labelled(self.store)
+        self._firsts = np.cumsum(self.store.labels) - self.store.labels  # of a document's classes, if it has several
         self._epoch = self._start = 0
         self._plan: tuple[int, list[np.ndarray]] | None = None
 
@@ -176,8 +179,18 @@ class ClassBatches:
         position = whole - step if self.backward else whole - lengths + step
         position = np.where(inside & (step > 0), position, 0)
         ids = np.where(inside, self.store.base_ids[starts + position], self.store.vocab.pad_id).astype(np.int64)
-        target = torch.from_numpy(self.store.labels[docs]).to(self.device) if self.labelled else None
+        target = torch.from_numpy(self._targets(docs)).to(self.device) if self.labelled else None
         return Batch((torch.from_numpy(ids).to(self.device), torch.from_numpy(lengths)), target, len(docs))
+
+    def _targets(self, docs: np.ndarray) -> np.ndarray:
+        if self.store.label_kind == "number":
+            return self.store.values[docs].astype(np.float32)
+        labels = self.store.labels[docs]
+        if self.store.label_kind == "single":
+            return labels
+        targets = np.zeros((len(docs), len(self.store.classes)), np.float32)
+        targets[np.repeat(np.arange(len(docs)), labels), gather(self.store.label_ids, self._firsts[docs], labels)] = 1
+        return targets
 
 
 def _labelled(store: TokenStore) -> bool:

@@ -24,6 +24,10 @@ class DataError(ValueError):
     """The user's data cannot be used as it is; the message names file, row and remedy."""
 
 
+class MissingPackageError(ImportError):
+    """Something needs a package that is not installed; the message says which."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One text to learn from or to predict for.

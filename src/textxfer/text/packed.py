@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from textxfer.text.document import DataError
+from textxfer.text.document import DataError, MissingPackageError
 
 PACKINGS = (".gz", ".xz", ".zst")
 """Endings of the names of packed files that are read."""
@@ -42,7 +42,7 @@ def read_blocks(path: Path) -> Iterator[bytes]:
 
     Raises:
         DataError: The packed file is damaged or cut short.
-        ImportError: The file is a `.zst` file and the package `zstandard` is not installed.
+        MissingPackageError: The file is a `.zst` file and the package `zstandard` is not installed.
     """
     packing = path.suffix.lower()
     damage: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
@@ -79,5 +79,5 @@ def _zstandard() -> Any:
     try:
         import zstandard
     except ImportError as error:
-        raise ImportError("reading .zst files needs the package zstandard (pip install zstandard)") from error
+        raise MissingPackageError("reading .zst files needs the package zstandard (pip install zstandard)") from error
     return zstandard

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textxfer.text.cells import Cells, row_place
-from textxfer.text.document import Corpus, DataError, Errors, OnEmpty
+from textxfer.text.document import Corpus, DataError, Errors, MissingPackageError, OnEmpty
 from textxfer.text.packed import existing_file
 from textxfer.text.records import check_columns
 
@@ -43,7 +43,7 @@ def read_parquet(
     Raises:
         FileNotFoundError: No such file.
         DataError: At once if it is no Parquet file or a column is missing; while iterating for a bad row.
-        ImportError: `pyarrow` is not installed.
+        MissingPackageError: `pyarrow` is not installed.
     """
     cells = Cells(text, label, label_separator, numeric, only, on_empty, errors)
     path = existing_file(path)
@@ -93,4 +93,4 @@ def _arrow() -> Any:
     try:
         return import_module("pyarrow")
     except ImportError as error:
-        raise ImportError("reading Parquet needs the package pyarrow (pip install pyarrow)") from error
+        raise MissingPackageError("reading Parquet needs the package pyarrow (pip install pyarrow)") from error

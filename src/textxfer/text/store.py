@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from textxfer.text.card import StoreCard, card
 from textxfer.text.document import Document
 from textxfer.text.gather import gather
 from textxfer.text.rules import BOS
@@ -78,7 +78,8 @@ class TokenStore:
             documents: Documents, or plain texts. What can be iterated over twice (a list, a `Corpus`) is compared
                 with an existing store without tokenizing it.
             tokenizer: The tokenizer; may be left out with `like`.
-            vocab: Use this vocabulary instead of counting one.
+            vocab: Use this vocabulary instead of counting one. A tokenizer that knows all its tokens, as subword
+                tokenizers do in `pieces`, brings its own.
             extend: Let the counted vocabulary also have the tokens of this one, such as a pretrained model's.
             max_vocab: Largest size of a counted vocabulary, special tokens included.
             min_count: Leave out tokens seen less often; at least 1.
@@ -100,6 +101,8 @@ class TokenStore:
         tokenizer = _tokenizer_for(tokenizer, like)
         if vocab is not None and (missing := [token for token in tokenizer.specials if token not in vocab]):
             raise ValueError(f"the vocabulary lacks special tokens of {tokenizer}: {', '.join(missing)}")
+        if vocab is None and extend is None and (pieces := getattr(tokenizer, "pieces", None)):
+            vocab = Vocab(pieces)  # all that a tokenizer of pieces can return: nothing is unknown
         recipe = Recipe(tokenizer, vocab, extend, max_vocab, min_count, classes)
         target = None if path is None else Path(path)
         return cls(build(target, documents, recipe, Work(n_workers, overwrite, progress)))
@@ -205,27 +208,14 @@ class TokenStore:
         tokens = self.n_tokens - len(self)
         return float(np.count_nonzero(self.ids == self.vocab.unk_id)) / tokens if tokens else 0.0
 
-    def card(self) -> dict[str, Any]:
-        """Return the figures that describe the store: documents, tokens, lengths, share of unknown tokens, classes."""
-        lengths = self.lengths
-        low, median, high = np.quantile(lengths, [0.05, 0.5, 0.95]).tolist()
-        names, counts = np.unique(self.labels[self.labels >= 0], return_counts=True)
-        return {
-            "documents": len(self),
-            "tokens": self.n_tokens,
-            "vocab": len(self.vocab),
-            "oov_share": self.oov_share(),
-            "length": {
-                "min": int(lengths.min()),
-                "p05": low,
-                "median": median,
-                "mean": float(lengths.mean()),
-                "p95": high,
-                "max": int(lengths.max()),
-            },
-            "classes": {self.classes[i]: int(n) for i, n in zip(names, counts)},
-            "unlabelled": int((self.labels < 0).sum()),
-        }
+    def card(self, others: Mapping[str, TokenStore] | None = None, *, duplicates: bool = False) -> StoreCard:
+        """Return the figures that describe the store; printed, they are a readable text.
+
+        Args:
+            others: Further stores by name, such as the other parts of a split: duplicates between them are counted.
+            duplicates: Whether to look for duplicates within the store; a second for some thousand documents.
+        """
+        return card(self, others, duplicates=duplicates)
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -38,7 +38,7 @@ class SubwordTokenizer:
 
     Raises:
         DataError: The model is damaged.
-        ImportError: The package `tokenizers` is not installed.
+        MissingPackageError: The package `tokenizers` is not installed.
     """
 
     kind = "subword"
@@ -74,7 +74,7 @@ class SubwordTokenizer:
         Raises:
             DataError: The texts hold no words.
             ValueError: `size` is too small for the characters of the texts, or an argument is out of its range.
-            ImportError: The package `tokenizers` is not installed.
+            MissingPackageError: The package `tokenizers` is not installed.
         """
         library()  # before the texts are read
         spelling = Spelling(_rules(rules), normalize)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, Literal, get_args
 
-from textxfer.text.document import DataError
+from textxfer.text.document import DataError, MissingPackageError
 from textxfer.text.spelling import BYTES, LINE_BREAKS, LITERAL, WORD, Spelling
 
 Kind = Literal["bpe", "unigram"]
@@ -32,12 +32,12 @@ def library() -> Any:
     """Return the package `tokenizers`.
 
     Raises:
-        ImportError: It is not installed.
+        MissingPackageError: It is not installed.
     """
     try:
         import tokenizers
     except ImportError as error:
-        raise ImportError("SubwordTokenizer needs the package tokenizers (pip install tokenizers)") from error
+        raise MissingPackageError("SubwordTokenizer needs the package tokenizers (pip install tokenizers)") from error
     return tokenizers
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from textxfer.text.document import DataError, MissingPackageError
 from textxfer.text.files import fingerprint
 from textxfer.text.neighbours import Neighbours
 from textxfer.text.rule_sets import rules
@@ -268,8 +269,10 @@ def _blank(language: str) -> Any:
     try:
         import spacy
     except ImportError as error:
-        raise ImportError("SpacyTokenizer needs spaCy (pip install spacy); RulesTokenizer does without") from error
+        raise MissingPackageError(
+            "SpacyTokenizer needs spaCy (pip install spacy); RulesTokenizer does without"
+        ) from error
     try:
         return spacy.blank(language).tokenizer
     except ImportError as error:
-        raise ValueError(f"spaCy cannot tokenize {language!r}: {error}") from error
+        raise DataError(f"spaCy cannot tokenize {language!r}: {error}") from error
