@@ -32,7 +32,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     **dict.fromkeys(PROGRAMS, JOINED | PROGRAMS),
     **dict.fromkeys(TOP, JOINED | PROGRAMS | TOP),
 }
-LAZY = {"spacy", "pandas", "matplotlib", "tqdm"}
+LAZY = {"spacy", "pandas", "matplotlib", "tqdm", "tokenizers", "pyarrow", "zstandard", "datasets"}
 FILES = sorted(SOURCE.rglob("*.py"), key=lambda path: path.as_posix())
 
 

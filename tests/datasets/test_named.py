@@ -324,8 +324,8 @@ def test_entries_are_complete(name: str) -> None:
     for file in data.original.files:
         assert file.urls
         assert all(re.fullmatch(rf"https?://[^ ]+/{re.escape(file.name)}", url) for url in file.urls)
-        assert file.size is not None
-        assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert file.sha256 is not None and re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert file.size is None or file.size > 0
         assert set(file.splits) <= set(data.splits)
 
 
