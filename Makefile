@@ -72,11 +72,14 @@ docs: $(STAMP)  ## build the documentation from nbs/ in build/docs
 	$(PIP) --no-build-isolation -e '.[docs]'; \
 	$(BIN)/python -m sphinx -W --keep-going -b html nbs build/docs
 
-bench: $(STAMP)  ## run the benchmarks
-	@shopt -s nullglob; benchmarks=(benchmarks/bench_*.py); \
-	if [ $${#benchmarks[@]} -eq 0 ]; then echo "benchmarks/ has no benchmarks yet: nothing was run"; exit 0; fi; \
-	$(PIP) --no-build-isolation -e '.[bench]'; \
-	for benchmark in "$${benchmarks[@]}"; do $(BIN)/python "$$benchmark"; done
+bench: $(STAMP)  ## run the benchmarks; TEXTXFER_DATA=... names the data (ARGS=--quick: a small run, nothing written)
+	$(PIP) --no-build-isolation -e '.[bench]'
+	$(PIP) --no-deps -r benchmarks/fastai-requirements.txt
+	$(BIN)/python -W ignore -m benchmarks.tokenize $(ARGS)
+	@if [ "$(ARGS)" != --quick ]; then \
+	    $(BIN)/python -m benchmarks.corpus; \
+	    $(BIN)/python -m benchmarks.report; \
+	fi
 
 clean:  ## remove what was built; .venv and cached data sets stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
