@@ -12,8 +12,8 @@ PAGE = Path(__file__).parent / "README.md"
 _HEAD = """# Benchmarks
 
 Each suite prints a check of correctness first, times all implementations in turn in one process, round after round, and
-writes `results/<suite>-<device>.jsonl`. Ratios are medians over rounds of the same run; memory is that of a further run in
-a process of its own, its workers included. Peers come with the extra `bench` and `fastai-requirements.txt`.
+writes `results/<suite>-<device>.jsonl`. Ratios are medians over rounds of the same run; memory is that of a further run
+in a process of its own, its workers included. Peers come with the extra `bench` and `fastai-requirements.txt`.
 
 ```
 make bench    # with TEXTXFER_DATA=... the folder of the data sets

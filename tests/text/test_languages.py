@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import unicodedata
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import spacy
 
 from textxfer.text.cleaning import clean
+from textxfer.text.neighbours import Neighbours
 from textxfer.text.rule_sets import rules
 from textxfer.text.rules import SPECIALS, Rules
 from textxfer.text.spelling import join_pieces
@@ -204,3 +206,18 @@ def test_special_cases_with_spaces_are_found(language: str, text: str) -> None:
     chosen = rules("default")
     whole = chosen.post([token.text for token in spacy.blank(language).tokenizer(chosen.pre(text))])
     assert SpacyTokenizer(language)(text) == whole
+
+
+def test_words_are_joined_wherever_they_may_belong_together() -> None:
+    neighbours = Neighbours(spacy.blank("en").tokenizer)
+    parts = [*"a:;)(-'.x", ":)", "(:", "'s", "He", "\n", "\n ", "so:", "(so"]
+    generator = random.Random(0)
+    for _ in range(300):
+        chunks = generator.choices(parts, k=generator.randint(0, 12))
+        joined: list[str] = []
+        for i, chunk in enumerate(chunks):  # the plain way: each pair of neighbours is looked at
+            if i and neighbours._together(chunks[i - 1].lower(), chunk.lower()):
+                joined[-1] += f" {chunk}"
+            else:
+                joined.append(chunk)
+        assert neighbours.join(chunks) == joined

@@ -26,28 +26,42 @@ class Neighbours:
         self._before: dict[str, set[str]] = defaultdict(set)  # the tokens before each token that is not the first
         for before, token in _pairs(tokenizer):
             self._before[token].add(before)
+        self._by_first: dict[str, list[str]] = defaultdict(list)
+        for token in self._before:
+            self._by_first[token[0]].append(token)
         self._possible = _pattern(self._before)
 
     def join(self, chunks: Sequence[str]) -> list[str]:
         """Put a space between words that belong together, and leave the others apart."""
-        if self._possible is None or not self._possible.search(" ".join(chunks).lower()):
+        if self._possible is None:
             return list(chunks)
-        joined = list(chunks[:1])
-        for left, right in pairwise(chunks):
-            if self._together(left.lower(), right.lower()):
-                joined[-1] += f" {right}"
-            else:
-                joined.append(right)
-        return joined
+        text = " ".join(chunks).lower()
+        if text.count(" ") != len(chunks) - 1:  # white space that is a chunk has spaces, too
+            text = " ".join([chunk.replace(" ", "\n") for chunk in chunks]).lower()
+        joined, first, number, position = [], 0, 0, 0
+        for match in self._possible.finditer(text):
+            number += text.count(" ", position, match.start()) + 1  # of the chunk behind the space
+            position = match.start() + 1
+            if not self._together(chunks[number - 1].lower(), chunks[number].lower()):
+                joined += chunks[first:number]
+                first = number
+            elif number - 1 >= first:
+                joined += chunks[first : number - 1]
+                joined.append(f"{chunks[number - 1]} {chunks[number]}")
+                first = number + 1
+            else:  # the chunk before is the end of such words already
+                joined[-1] += f" {chunks[number]}"
+                first = number + 1
+        return [*joined, *chunks[first:]]
 
     def _together(self, left: str, right: str) -> bool:
         if left.isspace() or right.isspace():
             return False
         return any(
             _ends_with(left, before)
-            for token, all_before in self._before.items()
+            for token in self._by_first[right[0]]
             if _starts_with(right, token)
-            for before in all_before
+            for before in self._before[token]
         )
 
 
