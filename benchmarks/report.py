@@ -26,7 +26,7 @@ def tokenize_tables(rows: list[dict[str, Any]]) -> list[str]:
     sections: list[tuple[str, str, list[str]]] = [
         (
             "imdb-train",
-            "IMDb's 25,000 training reviews, from texts to ids. textxfer also hashes the texts and writes a store.",
+            "Training reviews of IMDb (the case says how many), from texts to ids. textxfer also hashes the texts and writes a store.",
             ["impl", "workers", "tokens", "tokens_per_s", "ratio_to_fastai", "ratio_to_one_worker", "peak_rss_mb"],
         ),
         (

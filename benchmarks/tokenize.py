@@ -158,7 +158,7 @@ def measure(texts: list[str], rounds: int) -> list[dict[str, Any]]:
         figures["ratio_to_fastai"] = round(median(ratios), 2)
         if (impl, 1) in seconds and n_workers > 1:
             figures["ratio_to_one_worker"] = round(median(a / b for a, b in zip(seconds[impl, 1], times)), 2)
-        rows.append(results.row(SUITE, "imdb-train", impl, times, **figures))
+        rows.append(results.row(SUITE, f"imdb-train-{len(texts)}", impl, times, **figures))
     return rows
 
 
