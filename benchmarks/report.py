@@ -26,8 +26,8 @@ def tokenize_tables(rows: list[dict[str, Any]]) -> list[str]:
     sections: list[tuple[str, str, list[str]]] = [
         (
             "imdb-train",
-            "Training reviews of IMDb, from texts to ids; textxfer also hashes the texts and writes a store. The case says "
-            "how many reviews.",
+            "Training reviews of IMDb, from texts to ids; textxfer also hashes the texts and writes a store. The case "
+            "says how many reviews.",
             ["case", "impl", "workers", "tokens_per_s", "ratio_to_fastai", "ratio_to_one_worker", "peak_rss_mb"],
         ),
         (
