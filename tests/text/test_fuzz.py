@@ -138,6 +138,9 @@ READERS: dict[str, Callable[[Path], Iterable[Document]]] = {
     ".tsv": lambda path: read_csv(path, ["text", "more"], on_empty="skip"),
     ".plain.csv": lambda path: read_csv(path, "text", quotes=False),
     ".wide.csv": lambda path: read_csv(path, "text", "label", encoding="utf-16"),
+    ".several.csv": lambda path: read_csv(path, "text", "label", label_separator="|", errors="replace"),
+    ".number.csv": lambda path: read_csv(path, "text", "label", numeric=True, on_empty="skip"),
+    ".number.jsonl": lambda path: read_jsonl(path, "text", "label", numeric=True, errors="replace"),
     ".jsonl": lambda path: read_jsonl(path, "text", "label"),
     ".skip.jsonl": lambda path: read_jsonl(path, ["text", "more"], on_empty="skip"),
     ".wiki.txt": lambda path: read_text(path, "wiki"),
@@ -193,6 +196,7 @@ def tables(draw: st.DrawFn) -> bytes:
     columns = draw(st.permutations(["text", "label", "more"]))
     writer.writerow(columns)
     cell = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+    cell |= st.sampled_from(["1", "-2.5", "1e3", "a|b", "|", " x "])
     writer.writerows(draw(st.lists(st.tuples(cell, cell, cell), max_size=6)))
     return out.getvalue().encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])))
 
@@ -224,6 +228,7 @@ DAMAGE = st.sampled_from(
             b"{",
             b"1" * 5000,
             b"NaN",
+            b"|",
             b" = T = \n",
             b"\x1a",
             b"\\",
