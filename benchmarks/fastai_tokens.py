@@ -6,23 +6,15 @@ python -m benchmarks.fastai_tokens .../imdb/train.csv.gz --column text
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import re
 import warnings
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.tokenize import read_texts
 
 _ENTITY = re.compile(r"amp;|quot;|nbsp;|#39;|#36;|#146;")
-
-
-def texts(path: Path, column: str, n: int | None) -> list[str]:
-    """Read a column of a gzip'd CSV."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        return [row[column] for row in islice(csv.DictReader(file), n)]
 
 
 def cause(text: str, ours: list[str], theirs: list[str]) -> str:
@@ -63,7 +55,7 @@ def main() -> None:
     parser.add_argument("--column", default="text")
     parser.add_argument("--max-rows", type=int)
     options = parser.parse_args()
-    figures = compare(texts(options.data, options.column, options.max_rows))
+    figures = compare(read_texts(options.data, options.max_rows, options.column))
     print(figures)
     name = f"fastai-tokens-{options.data.parent.name}-{options.column}"
     line = {"suite": "tokenize", "case": name, "impl": "textxfer", "device": "cpu", "workers": 1, **figures}

@@ -21,6 +21,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -119,11 +120,10 @@ CASES: list[tuple[str, Callable[[list[str], int], Run], int]] = [
 ]
 
 
-def read_texts(path: Path, n: int | None) -> list[str]:
-    """Read the first `n` texts of a gzip'd CSV."""
+def read_texts(path: Path, n: int | None, column: str = "text") -> list[str]:
+    """Read the first `n` texts of a column of a gzip'd CSV."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        rows = [row["text"] for row in csv.DictReader(file)]
-    return rows[:n]
+        return [row[column] for row in islice(csv.DictReader(file), n)]
 
 
 def check(texts: list[str]) -> dict[str, int]:

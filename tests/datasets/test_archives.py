@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from textxfer.datasets import archives, unpack
+from textxfer import files
+from textxfer.datasets import unpack
 from textxfer.text.document import DataError
 
 FILES = {"top/a.txt": b"first", "top/deep/er/b.txt": b"second" * 50_000, "empty.txt": b""}
@@ -81,13 +82,13 @@ def test_zip(inner: Path) -> None:
 
 def test_many_files_are_flushed_all_at_once(inner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
-    monkeypatch.setattr(archives.os, "sync", lambda: flushed.append("all"))
-    monkeypatch.setattr(archives, "sync", lambda path: flushed.append(path.name))
+    monkeypatch.setattr(files.os, "sync", lambda: flushed.append("all"))
+    monkeypatch.setattr(files, "sync", lambda path: flushed.append(path.name))
     unpack(make_tar(inner / "a.tgz", FILES), inner / "out")
     assert {"a.txt", "b.txt", "empty.txt"} < set(flushed)
     assert "all" not in flushed
     flushed.clear()
-    monkeypatch.setattr(archives, "_MANY", 2)
+    monkeypatch.setattr(files, "_MANY", 2)
     unpack(make_tar(inner / "a.tgz", FILES), inner / "many")
     assert flushed == ["all", inner.name]
 

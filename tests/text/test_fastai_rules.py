@@ -76,3 +76,8 @@ def test_a_long_word_does_not_hang() -> None:
 def test_wrong_parameters() -> None:
     with pytest.raises(ValueError, match="have no parameter repeat"):
         FastaiRules.from_dict({"kind": "fastai", "repeat": 3})
+
+
+def test_what_looks_like_a_mark_stays_one_as_with_fastai() -> None:
+    for tokenizer in TOKENIZERS:
+        assert tokenizer("xxpad xxbos") == ["xxbos", "xxpad", "xxbos"]

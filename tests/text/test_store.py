@@ -340,3 +340,12 @@ def test_trec(data_dir: Path, tmp_path: Path) -> None:
     assert (len(train), len(test)) == (5452, 500)
     assert train.classes == ["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"]
     assert 0 < test.oov_share() < 0.15
+
+
+def test_a_store_knows_its_source_and_its_rules(tmp_path: Path) -> None:
+    corpus = Corpus("reviews", lambda: iter(DOCS))
+    store = build(tmp_path / "store", corpus)
+    assert store.meta["source"] == "reviews"
+    assert store.meta["fingerprints"]["rules"] == RulesTokenizer().rules.fingerprint
+    assert str(store.card()).splitlines()[0].split() == ["source", "reviews"]
+    assert build(None, DOCS).meta["source"] is None

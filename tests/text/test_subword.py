@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.text.samples import odd_text
-from textxfer.text import subword as module
 from textxfer.text.detokenize import MAX_REPEATS, detokenize
 from textxfer.text.document import DataError
 from textxfer.text.rule_sets import rules
@@ -224,13 +223,14 @@ def test_normalization(form: Form, text: str, equal: str) -> None:
 
 
 def test_remembering_changes_nothing_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MEMO_SIZE", 40)
+    monkeypatch.setattr("textxfer.text.memory.MEMO_SIZE", 40)
     trained = SubwordTokenizer.from_dict(TRAINED["bpe"].to_dict())
     for _ in range(2):
         for text in TEXTS[:20]:
             alone = [token for tokens in trained.tokenize_chunks(trained.chunks(text)) for token in tokens]
             assert trained(text) == ["xxbos", *alone] == TRAINED["bpe"](text)
-            assert len(trained._memo) <= 40 + len(set(trained.chunks(text)))
+            assert len(trained._young) <= 40 + len(set(trained.chunks(text)))
+            assert len(trained._old) <= 40 + len(set(trained.chunks(text)))
 
 
 def test_words_can_be_encoded_without_a_text() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -143,3 +144,13 @@ def test_rows_of_a_split(tmp_path: Path) -> None:
     path = write(path, "n,text\n" + "".join(f"{i},a\n" for i in range(50)))
     with pytest.raises(DataError, match=r"the values there are '0', .*'19', \.\.\.$"):
         list(read_csv(path, "text", only=("n", "x")))
+
+
+def test_a_missing_column_among_very_many(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"c{i}" for i in range(200_000)) + "\n")
+    start = time.process_time()
+    with pytest.raises(DataError, match=r"no column 'text'; there are 'c0', .* and 199,950 more") as caught:
+        read_csv(path, "text")
+    assert len(str(caught.value)) < 1500
+    assert time.process_time() - start < 1

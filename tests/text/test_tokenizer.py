@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.text.samples import odd_text
-from textxfer.text import tokenizer as module
+from textxfer.text import memory as module
 from textxfer.text.rule_sets import PRESETS, rules
 from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
 from textxfer.text.tokenizers import tokenizer_from_dict

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from textxfer.files import sync
+from textxfer.files import new_folder
 from textxfer.text.document import DataError
 
 MAX_UNPACKED = 2 << 30
 """Most bytes that an archive may hold, if nothing else is said."""
 _BLOCK = 1 << 20
-_MANY = 1000  # so many files are flushed all at once, with what else waits for the disk: one by one it takes minutes
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
@@ -48,7 +44,7 @@ def unpack(archive: Path | str, folder: Path | str, *, max_bytes: int = MAX_UNPA
     if max_bytes < 1:
         raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
     kind = _kind(archive)
-    with _appearing(folder) as scratch:
+    with new_folder(folder) as scratch:
         try:
             if kind == "zip":
                 _unpack_zip(archive, scratch, max_bytes)
@@ -70,34 +66,6 @@ def _kind(archive: Path) -> str:
     if start[257:262] == b"ustar":
         return "tar"
     raise DataError(f"{archive}: neither a tar (.tar, .tar.gz, .tgz, .tar.xz) nor a zip archive; is it the right file?")
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """Yield an empty scratch folder that becomes `folder` at the end, unless an error comes."""
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        yield scratch
-        _flush(scratch)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    sync(folder.parent)
-
-
-def _flush(folder: Path) -> None:
-    """Flush a folder to the disk with all that is in it."""
-    paths = list(folder.rglob("*"))
-    if len(paths) > _MANY and hasattr(os, "sync"):
-        os.sync()
-        return
-    for path in (*paths, folder):
-        sync(path)
 
 
 class _Bounded:

@@ -84,7 +84,7 @@ class Columns:
             self._column(kind, name) for kind, name in (("q", "labels"), ("q", "label_ids"), ("d", "numbers"))
         )
         self._allowed = frozenset(classes)
-        self._n_tokens = 0
+        self.n_tokens = 0
         self.offsets.append(0)
 
     def texts(self, documents: Iterable[Document | str]) -> Iterator[str]:
@@ -102,8 +102,8 @@ class Columns:
 
     def add_lengths(self, lengths: np.ndarray) -> None:
         """Take note of the numbers of tokens of further documents."""
-        self.offsets.extend(self._n_tokens + np.cumsum(lengths))
-        self._n_tokens += int(lengths.sum())
+        self.offsets.extend(self.n_tokens + np.cumsum(lengths))
+        self.n_tokens += int(lengths.sum())
 
     def classes(self) -> list[str]:
         """Return the class names, sorted: those allowed, or those that occur."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Label: TypeAlias = str | tuple[str, ...] | float
 """A class; any number of classes, sorted and without repeats; or a number to predict."""
@@ -13,6 +13,8 @@ LabelKind = Literal["single", "multi", "number"]
 OnEmpty = Literal["error", "skip"]
 Errors = Literal["strict", "replace"]
 """What to do with bytes and characters that are no text: stop, or put U+FFFD for them."""
+
+_LISTED = 50
 
 EMPTY = "the text is empty; fill it in, remove the row or pass on_empty='skip' to drop it"
 """What is said of a row without text."""
@@ -78,6 +80,12 @@ def label_kind(label: Label) -> LabelKind:
     if isinstance(label, float):
         return "number"
     raise TypeError(f"a label is a string, a tuple of strings or a float, not {label!r} of {type(label).__name__}")
+
+
+def listed(names: Sequence[Any]) -> str:
+    """Return names for a message, the first ones if there are very many."""
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return ", ".join(map(repr, names[:_LISTED])) + more
 
 
 def checked(document: Document, where: str, on_empty: OnEmpty, errors: Errors = "strict") -> Document | None:

@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from textxfer.text.cells import Cells, row_place
-from textxfer.text.document import Corpus, DataError, Errors, OnEmpty
+from textxfer.text.document import Corpus, DataError, Errors, OnEmpty, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def check_columns(name: str, there: Sequence[Any], wanted: Iterable[str]) -> Non
     """
     for column in wanted:
         if column not in there:
-            raise DataError(f"{name} has no column {column!r}; it has {', '.join(map(repr, there))}")
+            raise DataError(f"{name} has no column {column!r}; it has {listed(there)}")
         if there.count(column) > 1:
             raise DataError(f"{name} has {there.count(column)} columns called {column!r}; rename them")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from textxfer.files import new_folder
 from textxfer.text.columns import Columns, as_documents
-from textxfer.text.document import DataError, Document
+from textxfer.text.document import Corpus, DataError, Document
 from textxfer.text.encode import pieces, split_piece
 from textxfer.text.progress import Throughput
 from textxfer.text.shards import Shard, ShardWriter, counts, final_ids
@@ -25,6 +25,8 @@ from textxfer.text.store_files import FORMAT, META, Built, id_dtype, read_meta, 
 from textxfer.text.tokenizer import Tokenizer
 from textxfer.text.vocab import Vocab
 from textxfer.text.workers import workers
+
+_SCRATCH = "scratch"
 
 
 @dataclass(frozen=True)
@@ -91,47 +93,59 @@ def build(path: Path | None, documents: Iterable[Document | str], recipe: Recipe
         return same
     with _explained(path), new_folder(path, replace=True) as folder:
         built = _build(folder, documents, recipe, work)
+        write_rest(folder, built)
         if existing and not repeatable:  # raises if another store is not to be replaced; an equal one may be
             _reused(path, existing, built.meta["recipe"], work.overwrite)
+        del built  # closes its maps, which some systems demand before removing their files
+        shutil.rmtree(folder / _SCRATCH)
     return read_store(path, verify=False)
 
 
 def _build(folder: Path | None, documents: Iterable[Document | str], recipe: Recipe, work: Work) -> Built:
-    scratch = None if folder is None else folder / "scratch"
-    if scratch is not None:
+    """Return the contents of a store.
+
+    Args:
+        folder: Where the ids are written, and not returned; the other arrays then lie in a scratch folder of it.
+            None: all is in memory.
+        documents: The documents.
+        recipe: What decides the contents.
+        work: How it is done.
+    """
+    scratch = None
+    if folder is not None:
+        scratch = folder / _SCRATCH
         scratch.mkdir()
     columns = Columns(scratch, recipe.classes)
     shown = Throughput(work.progress, len(documents) if isinstance(documents, Sized) else None)
     shards = _tokenize(documents, columns, recipe.tokenizer, work.n_workers, scratch, shown)
     vocab, n_types = _vocabulary(shards, recipe)
-    blocks = final_ids(shards, vocab, id_dtype(vocab))
-    ids = np.empty(0, id_dtype(vocab))
+    ids, blocks = np.empty(0, id_dtype(vocab)), final_ids(shards, vocab, id_dtype(vocab))
     if folder is None:
         ids = np.concatenate(list(blocks))
     else:
         write_ids(folder, blocks)
     classes = columns.classes()
     arrays = {"offsets": columns.offsets.values(), "rows": columns.rows.values(), **columns.final_labels(classes)}
-    n_tokens = int(arrays["offsets"][-1])
-    shown.finish(n_tokens)
+    shown.finish(int(arrays["offsets"][-1]))
+    name = documents.name if isinstance(documents, Corpus) else None
+    return Built(None, ids, arrays, vocab, recipe.tokenizer, _meta(columns, recipe, vocab, n_types, name))
+
+
+def _meta(columns: Columns, recipe: Recipe, vocab: Vocab, n_types: int, source: str | None) -> dict[str, Any]:
     prints = {"vocab": vocab.fingerprint, "tokenizer": recipe.tokenizer.fingerprint}
-    meta = {
+    if (rules := getattr(recipe.tokenizer, "rules", None)) is not None:
+        prints["rules"] = rules.fingerprint
+    return {
         "format": FORMAT,
         "documents": columns.n_documents,
-        "tokens": n_tokens,
+        "tokens": columns.n_tokens,
         "types": n_types,
         "label_kind": columns.kind or "single",
-        "classes": classes,
+        "classes": columns.classes(),
+        "source": source,
         "fingerprints": prints,
         "recipe": recipe.to_dict(columns.source.hexdigest()),
     }
-    built = Built(None, ids, arrays, vocab, recipe.tokenizer, meta)
-    if folder is not None and scratch is not None:
-        write_rest(folder, built)
-        del arrays, built  # close the maps, which some systems demand before removing their files
-        shutil.rmtree(scratch)
-        return Built(None, ids, {}, vocab, recipe.tokenizer, meta)
-    return built
 
 
 def _tokenize(

@@ -13,12 +13,12 @@
 | `meta.json` | see below; written last |
 
 `meta.json` holds `format`; `documents` and `tokens`; `types`, the number of distinct tokens before the vocabulary was
-cut; `label_kind` (`single`, `multi`, `number`) and `classes`; `files`, bytes and CRC-32 of each file with numbers;
-`fingerprints` of vocabulary, tokenizer and rules; `recipe`, all that decides the contents, with the SHA-256 of the source
+cut; `label_kind` (`single`, `multi`, `number`) and `classes`; `source`, what the documents were read from, if known; `files`, bytes and CRC-32 of each file with numbers;
+`fingerprints` of vocabulary, tokenizer and, if it has some, rules; `recipe`, all that decides the contents, with the SHA-256 of the source
 (texts, labels, rows). D stands for the number of documents.
 
-A store is written under a temporary name and renamed when it is complete and flushed. Equal documents and an equal recipe
-give equal bytes, whatever the number of processes.
+A store is written under a temporary name and renamed when it is complete and flushed. Equal documents of one source and an
+equal recipe give equal bytes, whatever the number of processes.
 """  # noqa: E501
 
 from __future__ import annotations

@@ -11,19 +11,17 @@ from typing import Any
 
 from textxfer.text.document import DataError
 from textxfer.text.files import fingerprint
+from textxfer.text.memory import Remembering
 from textxfer.text.rule_sets import rules, rules_from_dict
-from textxfer.text.rules import BOS, TextRules
+from textxfer.text.rules import TextRules
 from textxfer.text.spelling import BYTES, LINE_BREAKS, LITERAL, WORD, Form, Spelling, as_bytes
 from textxfer.text.subword_train import UNKNOWN, Kind, count_words, library, train_model
 
-MEMO_SIZE = 1 << 18
-"""Words whose pieces are remembered."""
-_LONGEST_REMEMBERED = 48
 _LITERALS = re.compile(f"({LITERAL})")
 _UNUSABLE = re.compile("[\ud800-\udfff]")
 
 
-class SubwordTokenizer:
+class SubwordTokenizer(Remembering):
     """Pieces of words as tokens; `train` makes one from texts.
 
     Rules, case marks and line breaks are those of the other tokenizers; `textxfer.text.spelling` says how words are
@@ -44,6 +42,7 @@ class SubwordTokenizer:
     kind = "subword"
 
     def __init__(self, model: str, rules: str | TextRules = "default", normalize: Form | None = "NFC") -> None:
+        super().__init__()
         self._spelling = Spelling(_rules(rules), normalize)
         self._json = model
         self._digest = hashlib.sha256(model.encode("utf-8", "surrogatepass")).hexdigest()
@@ -122,22 +121,6 @@ class SubwordTokenizer:
             raise DataError(f"{_DAMAGED}: a string is needed, not a {type(value['model']).__name__}; train it again")
         return cls(value["model"], rules_from_dict(value["rules"]), value["normalize"])
 
-    def __call__(self, text: str) -> list[str]:
-        """Return the tokens of a text, `xxbos` first.
-
-        Args:
-            text: Any text, also an empty one.
-        """
-        chunks = self.chunks(text)
-        memo = self._memo
-        if missing := [chunk for chunk in dict.fromkeys(chunks) if chunk not in memo]:
-            new = dict(zip(missing, self.tokenize_chunks(missing)))
-            memo = {**new, **{chunk: memo[chunk] for chunk in chunks if chunk in memo}}
-            if len(self._memo) + len(new) > MEMO_SIZE:
-                self._memo = {}
-            self._memo.update(item for item in new.items() if len(item[0]) <= _LONGEST_REMEMBERED)
-        return [BOS, *chain.from_iterable(map(memo.__getitem__, chunks))]
-
     def chunks(self, text: str) -> list[str]:
         """Return the words of a text; line breaks are words of their own."""
         return self._spelling.chunks(text)
@@ -171,7 +154,6 @@ class SubwordTokenizer:
         return pieces
 
     def _load(self) -> None:
-        self._memo: dict[str, tuple[str, ...]] = {}
         self._model, learned = _read(self._json)
         fixed = (*self.specials, *LINE_BREAKS, *BYTES)
         self._marks, self._whole = frozenset(self.specials), frozenset(fixed)
@@ -183,7 +165,7 @@ class SubwordTokenizer:
         return {name: vars(self)[name] for name in ("_spelling", "_json", "_digest")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        super().__setstate__(state)
         self._load()
 
     def __eq__(self, other: object) -> bool:

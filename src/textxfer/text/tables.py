@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from textxfer.text.cells import Cells, Row, row_place
-from textxfer.text.document import Corpus, DataError, Document, Errors, OnEmpty
+from textxfer.text.document import Corpus, DataError, Document, Errors, OnEmpty, listed
 from textxfer.text.fields import MAX_FIELD, LongFields
 from textxfer.text.lines import check_encoding, existing_file, read_lines
+
+_COMPARED = 1000  # columns that a misspelt name is compared with
 
 __all__ = ["MAX_FIELD", "read_csv"]
 
@@ -132,8 +134,8 @@ class _Table:
                 raise DataError(f"{self.path}: there are {header.count(column)} columns called {column!r}")
 
     def _no_column(self, column: str, header: list[str]) -> str:
-        near = difflib.get_close_matches(column, header, n=1, cutoff=0.5)
-        message = f"{self.path}: no column {column!r}; there are {', '.join(map(repr, header))}"
+        near = difflib.get_close_matches(column, header[:_COMPARED], n=1, cutoff=0.5)
+        message = f"{self.path}: no column {column!r}; there are {listed(header)}"
         if near:
             message += f"; did you mean {near[0]!r}?"
         other = [d for d in (",", ";", "\t", "|") if d != self.delimiter and d in header[0]]

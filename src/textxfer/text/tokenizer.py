@@ -8,23 +8,21 @@ by rule over the whole text, is `reference`; tests hold both to the same tokens.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from textxfer.text.document import DataError, MissingPackageError
 from textxfer.text.files import fingerprint
+from textxfer.text.memory import Remembering
 from textxfer.text.neighbours import Neighbours
 from textxfer.text.rule_sets import rules
-from textxfer.text.rules import BOS, TextRules
+from textxfer.text.rules import TextRules
 from textxfer.text.words import split_word
 
-MEMO_SIZE = 1 << 18
-"""Words in one generation of the memory; at most two generations live at a time."""
-_LONGEST_REMEMBERED = 48
 _RENEW_SPACY = 1 << 18  # words; a hundred bytes are kept of each
 
 
@@ -67,14 +65,14 @@ class ChunkTokenizer(Tokenizer, Protocol):
         ...
 
 
-class _RememberingTokenizer(ABC):
-    """Rules and memory around a function that splits words."""
+class _WordTokenizer(Remembering):
+    """Rules around a function that splits words."""
 
     kind = ""
 
     def __init__(self, preset: str | TextRules) -> None:
+        super().__init__()
         self.rules = rules(preset)
-        self._forget()
 
     @property
     def specials(self) -> tuple[str, ...]:
@@ -89,19 +87,6 @@ class _RememberingTokenizer(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON object from which `tokenizer_from_dict` builds this tokenizer again."""
         return {"kind": self.kind, "rules": self.rules.to_dict()}
-
-    def __call__(self, text: str) -> list[str]:
-        """Return the tokens of a text, `xxbos` first.
-
-        Args:
-            text: Any text, also an empty one.
-        """
-        chunks = self.chunks(text)
-        memo = self._young
-        missing = set(chunks).difference(memo)
-        if missing:
-            memo = {**self._learn(missing), **{chunk: memo[chunk] for chunk in chunks if chunk in memo}}
-        return [BOS, *chain.from_iterable(map(memo.__getitem__, chunks))]
 
     def reference(self, text: str) -> list[str]:
         """Return the same tokens the plain way: all rules, the tokenizer and all rules again over the whole text."""
@@ -119,17 +104,6 @@ class _RememberingTokenizer(ABC):
         spaces = [[chunk] if chunk.isspace() else [] for chunk in chunks]
         return [tuple(rules.post_chunk(next(split) if unit else space)) for unit, space in zip(units, spaces)]
 
-    def _learn(self, chunks: set[str]) -> dict[str, tuple[str, ...]]:
-        """Return the tokens of words that the young generation does not know, and remember them."""
-        old = self._old
-        known = {chunk: old[chunk] for chunk in chunks if chunk in old}
-        new = [chunk for chunk in chunks if chunk not in known]
-        known |= zip(new, self.tokenize_chunks(new))
-        if len(self._young) + len(known) > MEMO_SIZE:
-            self._old, self._young = self._young, {}  # words still in use will be taken over
-        self._young.update(item for item in known.items() if len(item[0]) <= _LONGEST_REMEMBERED)
-        return known
-
     @abstractmethod
     def _split(self, units: list[str]) -> list[list[str]]:
         """Split each unit, words with single spaces between them, into tokens."""
@@ -138,26 +112,14 @@ class _RememberingTokenizer(ABC):
     def _split_text(self, text: str) -> list[str]:
         """Split a whole text into tokens, white space that is a token included."""
 
-    def _forget(self) -> None:
-        self._old: dict[str, tuple[str, ...]] = {}
-        self._young: dict[str, tuple[str, ...]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the memory behind: each process builds its own."""
-        return {key: value for key, value in vars(self).items() if key not in ("_young", "_old")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._forget()
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _RememberingTokenizer) and self.fingerprint == other.fingerprint
+        return isinstance(other, _WordTokenizer) and self.fingerprint == other.fingerprint
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
 
-class SpacyTokenizer(_RememberingTokenizer):
+class SpacyTokenizer(_WordTokenizer):
     """spaCy's tokenizer of a language, without any model.
 
     Args:
@@ -227,7 +189,7 @@ class SpacyTokenizer(_RememberingTokenizer):
         return f"SpacyTokenizer(language={self.language!r}, rules={self.rules.name!r})"
 
 
-class RulesTokenizer(_RememberingTokenizer):
+class RulesTokenizer(_WordTokenizer):
     """A tokenizer of regular expressions only: no spaCy, any language that puts spaces between words.
 
     Words, numbers and punctuation come apart, English contractions in two ("do", "n't"); ideographs stand alone.
