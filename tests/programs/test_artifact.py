@@ -7,10 +7,13 @@ import json
 import pytest
 import torch
 
-from tests.programs.toys import TINY, task
+from tests.programs.toys import TINY, documents, task
 from textxfer import ulmfit
 from textxfer.artifact import ArtifactError, load_artifact, load_classifier, load_language_model, save_artifact
 from textxfer.models import LanguageModel, TextClassifier
+from textxfer.predict import Predictor
+from textxfer.task import prepare
+from textxfer.text import SubwordTokenizer
 
 
 @pytest.fixture
@@ -130,3 +133,17 @@ def test_model_and_vocabulary_must_agree_in_size(tmp_path, data):
     learn = ulmfit.language_model(data, recipe=TINY)
     with pytest.raises(ArtifactError, match=r"the model has \d+ tokens, its vocabulary \d+"):
         save_artifact(tmp_path / "m", learn.model, other)
+
+
+def test_a_subword_tokenizer_travels_with_the_model(tmp_path):
+    pytest.importorskip("tokenizers")
+    train = documents()
+    tokenizer = SubwordTokenizer.train((document.text for document in train), size=300)
+    data = prepare(train, recipe=TINY, tokenizer=tokenizer)
+    assert data.vocab.tokens == tokenizer.pieces
+    folder = ulmfit.save(tmp_path / "model", ulmfit.classifier(data, recipe=TINY), data)
+    loaded = load_artifact(folder)
+    assert loaded.tokenizer == tokenizer
+    assert loaded.tokenizer("something never seen 🦕") == tokenizer("something never seen 🦕")
+    (prediction,) = Predictor.load(folder)(["something never seen 🦕"])
+    assert prediction.label in data.classes

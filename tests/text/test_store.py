@@ -80,8 +80,9 @@ def test_the_number_of_workers_does_not_matter(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(encode, "PIECE_CHARACTERS", 3000)
     docs = [Document(odd_text(seed), f"c{seed % 3}", seed) for seed in range(80)]
     build(tmp_path / "one", docs)
-    build(tmp_path / "two", docs, n_workers=2)
-    assert files(tmp_path / "one") == files(tmp_path / "two")
+    for n_workers in (2, 8):
+        build(tmp_path / f"{n_workers}", docs, n_workers=n_workers)
+        assert files(tmp_path / "one") == files(tmp_path / f"{n_workers}")
 
 
 def test_the_size_of_pieces_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
