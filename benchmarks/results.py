@@ -13,7 +13,18 @@ from typing import Any
 from textxfer.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("textxfer", "torch", "numpy", "spacy", "fastai", "tokenizers", "scikit-learn")
+_PACKAGES = (
+    "textxfer",
+    "torch",
+    "numpy",
+    "spacy",
+    "fastai",
+    "tokenizers",
+    "scikit-learn",
+    "transformers",
+    "triton",
+    "liger-kernel",
+)
 
 
 def row(suite: str, case: str, impl: str, seconds: Sequence[float], **figures: Any) -> dict[str, Any]:
@@ -24,12 +35,21 @@ def row(suite: str, case: str, impl: str, seconds: Sequence[float], **figures: A
         case: What was measured.
         impl: Whose implementation.
         seconds: Wall time of each round.
-        figures: Further fields.
+        figures: Further fields; `device` if it is not the CPU.
     """
     middle = sorted(seconds)
     spread = quantiles(middle, n=4)[2] - quantiles(middle, n=4)[0] if len(middle) > 1 else 0.0
+    device = figures.get("device", "cpu")
     times = {"rounds": len(middle), "median_ms": round(1000 * median(middle), 2), "iqr_ms": round(1000 * spread, 2)}
-    return {"suite": suite, "case": case, "impl": impl, "device": "cpu", **times, **figures, "versions": versions()}
+    return {
+        "suite": suite,
+        "case": case,
+        "impl": impl,
+        "device": device,
+        **times,
+        **figures,
+        "versions": versions(device),
+    }
 
 
 def write(suite: str, rows: Iterable[dict[str, Any]], device: str = "cpu", folder: Path = RESULTS) -> Path:
@@ -54,9 +74,13 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
+def versions(device: str = "cpu") -> dict[str, str]:
+    """Return the versions and the machine that results depend on."""
     found = {"python": platform.python_version(), "cpu": _cpu()}
+    if device == "cuda":
+        import torch
+
+        found |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

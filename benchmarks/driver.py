@@ -1,0 +1,245 @@
+"""What a suite is, and how its cases are run: correctness first, then all implementations in turn, round after round.
+
+A suite is a module `benchmarks.<name>` that has one of two functions:
+
+- `cases(options) -> Iterable[Case]`: the driver checks, times, measures and writes each case. The usual way.
+- `run_suite(options) -> None`: the suite does all of that itself, with `results.row` and `results.write`.
+
+A case compares implementations (`Impl`) of the same work. `Impl.build()` makes models and data and returns a `Work`,
+whose `run()` is one round of the timed work; it raises `Skip` where the implementation cannot take part, as `optional`
+and `feature` do for a peer that is not installed or a function that does not exist yet. `Case.check()` returns figures
+by implementation; each of them must be finite and at most `Case.limit`, or the run ends before anything is timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from benchmarks import ceilings, memory, results, timing
+
+Figures = Mapping[str, Mapping[str, float]]
+"""Figures by implementation."""
+
+
+class Skip(Exception):
+    """An implementation cannot take part; the message says why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        quick: Tiny sizes, few rounds, nothing written.
+        rounds: How often each implementation is timed.
+        device: `cpu` or `cuda`.
+        threads: Threads of torch; None leaves its default.
+        only: Names of the cases to run; empty: all.
+        out: Folder of the result files.
+    """
+
+    quick: bool = False
+    rounds: int = 5
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None
+    only: tuple[str, ...] = ()
+    out: Path = results.RESULTS
+
+    def size(self, full: Any, quick: Any) -> Any:
+        """Return the first, or in a quick run the second."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Work:
+    """An implementation that is ready.
+
+    Attributes:
+        run: One round of what is timed.
+        close: Lets go of what `run` needed.
+    """
+
+    run: Callable[[], Any]
+    close: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Impl:
+    """An implementation of a case.
+
+    Attributes:
+        name: Its name; variants of a peer are called `peer-variant`.
+        build: Prepares it.
+        dtype: What it computes in: `float32`, `bfloat16`, `float16`, `int8`.
+        figures: Further fields of its result line.
+    """
+
+    name: str
+    build: Callable[[], Work]
+    dtype: str = "float32"
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The same work by several implementations.
+
+    Attributes:
+        name: Its name.
+        impls: The implementations.
+        count: How many tokens, documents, ... a round handles.
+        unit: What is counted.
+        peers: Whom to compare with: `ratio_to_<peer>` is the time of the fastest variant of the peer over the own.
+        flops: Floating-point operations of a round, by the sizes of its matrix products; 0: not counted.
+        steps: Training steps of a round.
+        check: Compares the implementations with a reference.
+        limit: Largest figure that `check` may return.
+        memory: Whether to measure the peak memory, on a CPU in a process of its own.
+        figures: Further fields of all result lines.
+    """
+
+    name: str
+    impls: list[Impl]
+    count: int
+    unit: str = "tokens"
+    peers: tuple[str, ...] = ("fastai",)
+    flops: float = 0.0
+    steps: int = 1
+    check: Callable[[], Figures] | None = None
+    limit: float = 0.05
+    memory: bool = True
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def optional(module: str) -> Any:
+    """Import a peer's module without its warnings; `Skip` if it is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            raise Skip(f"not installed ({error})") from error
+
+
+def feature(module: str, name: str) -> Any:
+    """Return something of an installed package; `Skip` if this version does not have it."""
+    found = getattr(importlib.import_module(module), name, None)
+    if found is None:
+        raise Skip(f"{module} has no {name}")
+    return found
+
+
+def run(suite: str, options: Options) -> None:
+    """Run a suite."""
+    module = importlib.import_module(f"benchmarks.{suite}")
+    print(f"== {suite} on {options.device}", flush=True)
+    if hasattr(module, "run_suite"):
+        module.run_suite(options)
+        return
+    ceiling = ceilings.measure(options.device, options.quick)
+    print("ceilings, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:,.0f}" for name, value in ceiling.items()))
+    for case in module.cases(options):
+        if not options.only or case.name in options.only:
+            rows = _run_case(suite, case, options, ceiling)
+            if rows and not options.quick:
+                print(f"written to {results.write(suite, rows, options.device, options.out)}", flush=True)
+
+
+def child(suite: str, case: str, impl: str, options: Options) -> None:
+    """Run one implementation twice and nothing else, for the memory it takes."""
+    cases: Iterable[Case] = importlib.import_module(f"benchmarks.{suite}").cases(options)
+    chosen = next(each for each in cases if each.name == case)
+    work = next(each for each in chosen.impls if each.name == impl).build()
+    for _ in range(2):
+        work.run()
+    work.close()
+
+
+def verify(case: Case) -> Figures:
+    """Run the check of a case and print its figures.
+
+    Raises:
+        SystemExit: A figure is not finite or above the limit.
+    """
+    checked = {} if case.check is None else case.check()
+    for impl, figures in checked.items():
+        print(
+            f"{case.name}, {impl}: " + ", ".join(f"{name} {value:.2g}" for name, value in figures.items()), flush=True
+        )
+        for name, value in figures.items():
+            if not (math.isfinite(value) and value <= case.limit):
+                raise SystemExit(f"{case.name}, {impl}: {name} is {value}, and at most {case.limit} is right")
+    return checked
+
+
+def _run_case(suite: str, case: Case, options: Options, ceiling: Mapping[str, float]) -> list[dict[str, Any]]:
+    checked = verify(case)
+    with ExitStack() as stack:
+        works, held = _build(case, options, stack)
+        timed = timing.interleave(
+            {impl.name: works[impl.name].run for impl in case.impls if impl.name in works}, options
+        )
+    del works
+    gc.collect()
+    rows = []
+    for impl in case.impls:
+        if impl.name not in timed.seconds:
+            continue
+        line = timing.row(suite, case, impl, timed, options, ceiling)
+        rows.append({**line, **_memory(suite, case, impl, options, timed, held), **checked.get(impl.name, {})})
+    print(results.table(rows, _shown(case, rows)), flush=True)
+    return rows
+
+
+def _build(case: Case, options: Options, stack: ExitStack) -> tuple[dict[str, Work], dict[str, int]]:
+    """Build and warm up what can take part; return the works and, on CUDA, the memory that each holds."""
+    works: dict[str, Work] = {}
+    held: dict[str, int] = {}
+    for impl in case.impls:
+        before = timing.allocated(options)
+        try:
+            work = impl.build()
+            stack.callback(work.close)
+            for _ in range(options.size(2, 1)):
+                work.run()
+        except Skip as reason:
+            print(f"{case.name}: {impl.name} is left out: {reason}", flush=True)
+            continue
+        except torch.OutOfMemoryError:
+            print(f"{case.name}: {impl.name} is left out: out of memory", flush=True)
+            continue
+        works[impl.name] = work
+        held[impl.name] = timing.allocated(options) - before
+    return works, held
+
+
+def _memory(
+    suite: str, case: Case, impl: Impl, options: Options, timed: timing.Timed, held: Mapping[str, int]
+) -> dict[str, Any]:
+    if not case.memory:
+        return {}
+    if options.device == "cuda":  # what it holds between rounds, and what a round takes on top
+        return {"peak_mb": round((held[impl.name] + timed.peaks[impl.name]) / 2**20)}
+    if options.quick:
+        return {}
+    threads = [] if options.threads is None else ["--threads", str(options.threads)]
+    peak = memory.run(["-m", "benchmarks", suite, "--case", case.name, "--child", impl.name, *threads])
+    return {"peak_rss_mb": round(peak.rss)}
+
+
+def _shown(case: Case, rows: list[dict[str, Any]]) -> list[str]:
+    """Return the columns of the printed table: those that have a value in some row."""
+    names = ["case", "impl", "dtype", "median_ms", "iqr_ms", "ms_per_step", f"{case.unit}_per_s"]
+    names += [f"ratio_to_{peer}" for peer in case.peers]
+    names += ["ceiling_share", "peak_rss_mb", "peak_mb"]
+    return [name for name in names if any(row.get(name) is not None for row in rows)]
