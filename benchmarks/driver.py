@@ -73,7 +73,7 @@ class Work:
     close: Callable[[], None] = lambda: None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Impl:
     """An implementation of a case.
 
@@ -81,12 +81,14 @@ class Impl:
         name: Its name; variants of a peer are called `peer-variant`.
         build: Prepares it.
         dtype: What it computes in: `float32`, `bfloat16`, `float16`, `int8`.
+        repeats: How many times the work of the case a round does; its time is divided by that.
         figures: Further fields of its result line.
     """
 
     name: str
     build: Callable[[], Work]
     dtype: str = "float32"
+    repeats: int = 1
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -186,9 +188,7 @@ def _run_case(suite: str, case: Case, options: Options, ceiling: Mapping[str, fl
     checked = verify(case)
     with ExitStack() as stack:
         works, held = _build(case, options, stack)
-        timed = timing.interleave(
-            {impl.name: works[impl.name].run for impl in case.impls if impl.name in works}, options
-        )
+        timed = timing.interleave({impl: works[impl.name].run for impl in case.impls if impl.name in works}, options)
     del works
     gc.collect()
     rows = []

@@ -32,20 +32,21 @@ class Timed:
     peaks: dict[str, int]
 
 
-def interleave(runs: Mapping[str, Callable[[], Any]], options: Options) -> Timed:
+def interleave(runs: Mapping[Impl, Callable[[], Any]], options: Options) -> Timed:
     """Run each implementation once per round, in an order that is shuffled for each round."""
-    timed = Timed({name: [] for name in runs}, {name: [] for name in runs}, dict.fromkeys(runs, 0))
+    names = [impl.name for impl in runs]
+    timed = Timed({name: [] for name in names}, {name: [] for name in names}, dict.fromkeys(names, 0))
     for number in range(options.size(options.rounds, 2)):
-        for name in random.Random(number).sample(list(runs), len(runs)):
+        for impl in random.Random(number).sample(list(runs), len(runs)):
             before = _reset_peak(options)
             began = time.perf_counter()
-            runs[name]()
+            runs[impl]()
             host = time.perf_counter() - began
             _wait(options)
-            timed.seconds[name].append(time.perf_counter() - began)
-            timed.host[name].append(host)
+            timed.seconds[impl.name].append((time.perf_counter() - began) / impl.repeats)
+            timed.host[impl.name].append(host / impl.repeats)
             if options.device == "cuda":
-                timed.peaks[name] = max(timed.peaks[name], torch.cuda.max_memory_allocated() - before)
+                timed.peaks[impl.name] = max(timed.peaks[impl.name], torch.cuda.max_memory_allocated() - before)
     return timed
 
 

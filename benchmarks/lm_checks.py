@@ -1,0 +1,125 @@
+"""Whether language models that are compared compute the same: from the same weights, without dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, final
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import peers_fastai, peers_torch, synthetic
+from benchmarks.driver import Options, Skip
+from benchmarks.lm_models import Size, learner
+from benchmarks.steps import LR
+from textxfer import ulmfit
+from textxfer.text import LMBatches
+from textxfer.training import Callback, Learner, Order
+
+_ROWS, _STEPS = 4, 12
+"""Lanes and steps of the batch whose gradients are compared; enough for all weights, and float64 is slow."""
+_LAST = 5
+"""How many losses at the end of a training are averaged."""
+
+
+def check(size: Size, n_steps: int, options: Options) -> dict[str, dict[str, float]]:
+    """Compare loss and gradients of a batch with float64, and the loss after some steps in bfloat16 and in float32."""
+    found = _gradients(replace(size, batch=_ROWS, bptt=_STEPS), options)
+    if n_steps:
+        found["textxfer"]["loss_rel_diff"] = loss_difference(size, n_steps, options)
+    return found
+
+
+def loss_difference(size: Size, n_steps: int, options: Options) -> float:
+    """Return by how much, relative to float32, the loss differs after training in bfloat16."""
+    last = {}
+    precisions: tuple[ulmfit.Precision, ...] = ("bf16", "fp32")
+    for precision in precisions:
+        learn = learner(size, n_steps, options, precision, dropout=0.0)
+        learn.fit(1, LR)
+        losses = dict(learn.history.steps)["loss"]
+        last[precision] = sum(float(loss) for loss in losses[-_LAST:]) / len(losses[-_LAST:])
+    print(f"loss after {n_steps} steps: {last['bf16']:.4f} in bfloat16, {last['fp32']:.4f} in float32", flush=True)
+    return abs(last["bf16"] - last["fp32"]) / last["fp32"]
+
+
+@final
+class _Keep(Callback):
+    """Keep loss and gradients of the first batch, before they are clipped."""
+
+    order = Order.DATA
+
+    def __init__(self) -> None:
+        self.loss = float("nan")
+        self.gradients: dict[str, Tensor] = {}
+
+    def after_backward(self, learn: Learner) -> None:
+        if not self.gradients:
+            self.loss = learn.step.loss.item()
+            named = learn.model.named_parameters()
+            self.gradients = {name: p.grad.double().clone() for name, p in named if p.grad is not None}
+
+
+def _gradients(size: Size, options: Options) -> dict[str, dict[str, float]]:
+    learn = learner(size, 1, options, "fp32", dropout=0.0)
+    weights = {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
+    loader = LMBatches(synthetic.store(synthetic.filling(size.tokens), size.vocab), size.batch, size.bptt)
+    batch = next(iter(loader))
+    assert batch.target is not None
+    ids, target = batch.inputs[0].to(options.device), batch.target.to(options.device)
+    loss, exact = _reference(size, weights, ids, target)
+    found = {}
+    for name, precision in (("textxfer", "bf16"), ("textxfer-fp32", "fp32")):
+        kept = _ours(size, weights, options, precision)
+        found[name] = _errors(loss, exact, kept.loss, kept.gradients)
+    try:
+        found["fastai"] = _errors(loss, exact, *_fastai(size, weights, ids, target, options))
+    except Skip as reason:
+        print(f"fastai is not compared: {reason}", flush=True)
+    return found
+
+
+def _reference(
+    size: Size, weights: Mapping[str, Tensor], ids: Tensor, target: Tensor
+) -> tuple[float, dict[str, Tensor]]:
+    model = peers_torch.PlainLM(size.config(0.0)).to(ids.device)
+    model.load_ours(weights)
+    model.double()
+    loss = F.cross_entropy(model(ids)[0], target.flatten())
+    loss.backward()
+    own = dict(model.named_parameters())
+    return loss.item(), {ours: own[theirs].grad for ours, theirs in peers_torch.names(size.layers).items()}
+
+
+def _ours(size: Size, weights: Mapping[str, Tensor], options: Options, precision: Any) -> _Keep:
+    learn = learner(size, 1, options, precision, dropout=0.0)
+    learn.model.load_state_dict(weights)
+    # The regularizers go, as the reference has none; all else stays as a user has it.
+    learn.callbacks = [each for each in learn.callbacks if type(each).__name__ not in ("ActivationReg", "TemporalReg")]
+    learn.callbacks.append(kept := _Keep())
+    learn.fit(1, LR)
+    return kept
+
+
+def _fastai(
+    size: Size, weights: Mapping[str, Tensor], ids: Tensor, target: Tensor, options: Options
+) -> tuple[float, dict[str, Tensor]]:
+    source = synthetic.store(synthetic.filling(size.tokens + 1), size.vocab)
+    loader = peers_fastai.lm_loader(peers_fastai.documents(source), size.batch, size.bptt, options.device)
+    learn = peers_fastai.lm_learner(loader, size.config(0.0), synthetic.CLIP, options.device)
+    peers_fastai.load_lm(learn, weights)
+    logits = learn.model.train()(ids.T.contiguous())[0]
+    loss = F.cross_entropy(logits.flatten(0, 1), target.T.flatten())
+    loss.backward()
+    own = dict(learn.model.named_parameters())
+    return loss.item(), {ours: own[theirs].grad for ours, theirs in peers_fastai.names(learn.model).items()}
+
+
+def _errors(
+    loss: float, exact: Mapping[str, Tensor], other: float, gradients: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """Return the relative error of the loss and of all gradients together, in the L2 norm."""
+    squares = sum(float((gradients[name] - grad).square().sum()) for name, grad in exact.items())
+    norm = sum(float(grad.square().sum()) for grad in exact.values())
+    return {"rel_err_loss": abs(other - loss) / abs(loss), "rel_err_grad": (squares / norm) ** 0.5}

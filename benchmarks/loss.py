@@ -1,0 +1,132 @@
+"""The softmax over the vocabulary: from activations and weights to the mean cross-entropy and all gradients.
+
+Shapes: N tokens, E embedding, V vocabulary. The tied matrix is a float32 parameter for all; who computes in bfloat16
+casts it within the timed work, as a training step has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import peers_losses, synthetic
+from benchmarks.driver import Case, Impl, Options, Skip, Work, feature
+
+Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""From activations (N, E), weight (V, E), bias (V,) and target (N,) to the mean loss."""
+
+_EMBED = 400
+_CHECKED = 640
+"""Tokens whose gradients are compared with float64; more would take longer than all else."""
+_SLOW = ("torch-fused", "torch-fused-bf16")
+"""On a CPU several times as slow as the others: timed at the smallest N only."""
+
+
+def cases(options: Options) -> Iterable[Case]:
+    """Return the sizes to measure: lanes times window of the language models."""
+    for vocab in options.size((30_000, 60_000), (500,)):
+        for n in options.size((640, 2240, 4480), (48,)):
+            embed = options.size(_EMBED, 16)
+            yield Case(
+                name=f"n{n}-v{vocab}",
+                impls=_impls(n, embed, vocab, options),
+                count=n,
+                peers=("torch", "plain"),
+                flops=3 * 2.0 * n * embed * vocab,
+                check=partial(_check, min(n, _CHECKED), embed, vocab, options),
+                memory=n != 2240,
+                figures={"n": n, "vocab": vocab, "embed": embed},
+            )
+
+
+def _impls(n: int, embed: int, vocab: int, options: Options) -> list[Impl]:
+    found = []
+    for name, (make, dtype) in _losses(options).items():
+        if name in _SLOW and options.device == "cpu" and n > _CHECKED:
+            continue
+        found.append(Impl(name, partial(_build, make, dtype, n, embed, vocab, options), _name(dtype)))
+    return found
+
+
+def _losses(options: Options) -> dict[str, tuple[Callable[[], Loss], torch.dtype]]:
+    """Return the implementations by name: how to get each one, and in what it computes."""
+    half, single = torch.bfloat16, torch.float32
+    losses: dict[str, tuple[Callable[[], Loss], torch.dtype]] = {
+        "textxfer": (_ours, half),
+        "textxfer-fp32": (_ours, single),
+        "textxfer-logits": (_ours_from_logits, half),
+        "plain": (lambda: _plain, single),
+        "plain-bf16": (lambda: _plain, half),
+        "torch-fused": (peers_losses.torch_fused, single),
+        "torch-fused-bf16": (peers_losses.torch_fused, half),
+        "torch-fused-tuned": (partial(peers_losses.torch_fused, tuned=True), half),
+    }
+    if options.device == "cuda":
+        losses["liger"] = (peers_losses.liger, half)
+        losses["cce"] = (peers_losses.cut, half)
+        losses["compiled"] = (lambda: torch.compile(_plain), half)
+    return losses
+
+
+def _plain(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(F.linear(x, weight, bias), target)
+
+
+def _ours() -> Loss:
+    return feature("textxfer.kernels", "linear_cross_entropy")
+
+
+def _ours_from_logits() -> Loss:
+    cross_entropy = feature("textxfer.kernels", "cross_entropy")
+    return lambda x, weight, bias, target: cross_entropy(F.linear(x, weight, bias), target)
+
+
+class _Inputs:
+    """Activations, parameters and targets of a case; the same for all implementations."""
+
+    def __init__(self, n: int, embed: int, vocab: int, device: str) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(n, embed, generator=generator).to(device)
+        self.weight = torch.empty(vocab, embed).uniform_(-0.1, 0.1, generator=generator).to(device)
+        self.bias = torch.empty(vocab).uniform_(-0.1, 0.1, generator=generator).to(device)
+        self.target = torch.from_numpy(synthetic.zipf(n, vocab)).to(device)
+        self.leaves = [tensor.requires_grad_() for tensor in (self.x, self.weight, self.bias)]
+
+    def gradients(self, loss: Loss, dtype: torch.dtype) -> list[Tensor]:
+        """Compute the loss in a dtype; return it and the gradients of activations, weight and bias."""
+        value = loss(*(leaf.to(dtype) for leaf in self.leaves), self.target)
+        return [value.detach(), *torch.autograd.grad(value, self.leaves)]
+
+
+def _build(make: Callable[[], Loss], dtype: torch.dtype, n: int, embed: int, vocab: int, options: Options) -> Work:
+    loss = make()
+    inputs = _Inputs(n, embed, vocab, options.device)
+    return Work(lambda: inputs.gradients(loss, dtype))
+
+
+def _check(n: int, embed: int, vocab: int, options: Options) -> dict[str, dict[str, float]]:
+    """Return relative errors of loss and gradients against float64."""
+    inputs = _Inputs(n, embed, vocab, options.device)
+    exact = inputs.gradients(_plain, torch.float64)
+    found: dict[str, dict[str, float]] = {}
+    for name, (make, dtype) in _losses(options).items():
+        try:
+            got = inputs.gradients(make(), dtype)
+        except Skip:  # said when it is built
+            continue
+        names = ("rel_err_loss", "rel_err_x", "rel_err_weight", "rel_err_bias")
+        found[name] = {field: _error(a, b) for field, a, b in zip(names, got, exact)}
+    return found
+
+
+def _error(found: Tensor, exact: Tensor) -> float:
+    return float((found.double() - exact).norm() / exact.double().norm())
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
