@@ -107,6 +107,7 @@ class Case:
         check: Compares the implementations with a reference.
         limit: Largest figure that `check` may return.
         memory: Whether to measure the peak memory, on a CPU in a process of its own.
+        warmups: Rounds before those that count; one where a round is long.
         figures: Further fields of all result lines.
     """
 
@@ -120,6 +121,7 @@ class Case:
     check: Callable[[], Figures] | None = None
     limit: float = 0.05
     memory: bool = True
+    warmups: int = 2
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -158,12 +160,11 @@ def run(suite: str, options: Options) -> None:
 
 
 def child(suite: str, case: str, impl: str, options: Options) -> None:
-    """Run one implementation twice and nothing else, for the memory it takes."""
+    """Run one round of one implementation and nothing else, for the memory it takes."""
     cases: Iterable[Case] = importlib.import_module(f"benchmarks.{suite}").cases(options)
     chosen = next(each for each in cases if each.name == case)
     work = next(each for each in chosen.impls if each.name == impl).build()
-    for _ in range(2):
-        work.run()
+    work.run()
     work.close()
 
 
@@ -210,7 +211,7 @@ def _build(case: Case, options: Options, stack: ExitStack) -> tuple[dict[str, Wo
         try:
             work = impl.build()
             stack.callback(work.close)
-            for _ in range(options.size(2, 1)):
+            for _ in range(options.size(case.warmups, 1)):
                 work.run()
         except Skip as reason:
             print(f"{case.name}: {impl.name} is left out: {reason}", flush=True)

@@ -113,7 +113,7 @@ def _fastai(
     loss = F.cross_entropy(logits.flatten(0, 1), target.T.flatten())
     loss.backward()
     own = dict(learn.model.named_parameters())
-    return loss.item(), {ours: own[theirs].grad for ours, theirs in peers_fastai.names(learn.model).items()}
+    return loss.item(), {ours: own[theirs].grad for ours, theirs in peers_fastai.names(learn.model[0].rnns).items()}
 
 
 def _errors(

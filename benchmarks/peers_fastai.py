@@ -75,14 +75,18 @@ def lm_learner(loader: Any, config: AWDLSTMConfig, clip: float, device: str, pre
     return _prepared(learn, device, precision)
 
 
-@quiet
-def classifier_learner(loader: Any, config: AWDLSTMConfig, classes: int, device: str, precision: str = "fp32") -> Any:
+def classifier_learner(loader: Any, config: AWDLSTMConfig, classes: int, device: str) -> Any:
     """Return `text_classifier_learner` with our sizes and dropouts and fastai's head."""
+    return classifier_of(_loaders(loader, config.vocab, device), config, classes, device)
+
+
+@quiet
+def classifier_of(loaders: Any, config: AWDLSTMConfig, classes: int, device: str) -> Any:
+    """Return the same for `DataLoaders`."""
     f = fastai()
-    names = ("hidden", "input", "embed", "weight")
-    dropouts = {f"{name}_p": getattr(config, f"dropout_{name}") for name in names}
+    dropouts = {f"{n}_p": getattr(config, f"dropout_{n}") for n in ("hidden", "input", "embed", "weight")}
     learn = f.text_classifier_learner(
-        _loaders(loader, config.vocab, device),
+        loaders,
         f.AWD_LSTM,
         pretrained=False,
         drop_mult=1.0,
@@ -91,7 +95,7 @@ def classifier_learner(loader: Any, config: AWDLSTMConfig, classes: int, device:
         config={**_sizes(config), **dropouts},
         loss_func=f.CrossEntropyLossFlat(),
     )
-    return _prepared(learn, device, precision)
+    return _prepared(learn, device, "fp32")
 
 
 @quiet
@@ -131,16 +135,29 @@ def trained(learn: Any, steps: int, device: str) -> Work:
 
 def load_lm(learn: Any, weights: Mapping[str, Tensor]) -> None:
     """Put the weights of our language model into fastai's."""
-    own = {theirs: weights[ours] for ours, theirs in names(learn.model).items() if ours in weights}
+    own = {theirs: weights[ours] for ours, theirs in names(learn.model[0].rnns).items() if ours in weights}
     for name, parameter in learn.model.named_parameters():
         parameter.data.copy_(own[name])
     learn.model.reset()
 
 
-def names(model: Any) -> dict[str, str]:
-    """Return the names of fastai's parameters by those of ours."""
+def load_classifier(learn: Any, weights: Mapping[str, Tensor]) -> None:
+    """Put the weights of our classifier into fastai's; its linear layers have no bias, ours must be zero."""
+    encoder = {
+        ours: f"0.module.{theirs.partition('.')[2]}" for ours, theirs in names(learn.model[0].module.rnns).items()
+    }
+    head = {"norm_pooled": "0.0", "hidden": "0.2", "norm_hidden": "1.0", "output": "1.2"}
+    own = {theirs: weights[ours] for ours, theirs in encoder.items() if ours in weights}
+    for ours, theirs in head.items():
+        own |= {f"1.layers.{theirs}.{p}": weights[f"head.{ours}.{p}"] for p in ("weight", "bias")}
+    for name, parameter in learn.model.named_parameters():
+        parameter.data.copy_(own[name])
+
+
+def names(layers: Sequence[Any]) -> dict[str, str]:
+    """Return the names of the parameters of fastai's language model by those of ours, for so many layers."""
     found = {"encoder.embedding.weight": "0.encoder.weight", "decoder_bias": "1.decoder.bias"}
-    for layer in range(len(model[0].rnns)):
+    for layer in range(len(layers)):
         prefix = f"0.rnns.{layer}"
         found[f"encoder.layers.{layer}.weight_hh"] = f"{prefix}.weight_hh_l0_raw"
         for part in ("weight_ih", "bias_ih", "bias_hh"):
