@@ -32,3 +32,11 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data are not at {folder}; TEXTXFER_DATA can say where they are")
     return folder
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """The CUDA GPU; the test is skipped where there is none. Mark such tests with `cuda`."""
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA GPU")
+    return torch.device("cuda")
