@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=options.threads,
         only=tuple(options.case),
         out=options.out,
+        seconds=options.seconds,
     )
     if options.child:
         driver.child(options.suites[0], options.case[0], options.child, chosen)
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="threads of torch; its own choice if left out")
     parser.add_argument("--case", nargs="+", default=[], metavar="NAME", help="only these cases")
     parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder of the result files")
+    parser.add_argument("--seconds", type=float, help="begin no case of a suite when so many have passed")
     parser.add_argument("--child", metavar="IMPL", help=argparse.SUPPRESS)
     return parser
 

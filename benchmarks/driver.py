@@ -16,6 +16,7 @@ from __future__ import annotations
 import gc
 import importlib
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ class Options:
         threads: Threads of torch; None leaves its default.
         only: Names of the cases to run; empty: all.
         out: Folder of the result files.
+        seconds: Begin no case when so many have passed; None: all cases.
     """
 
     quick: bool = False
@@ -54,6 +56,7 @@ class Options:
     threads: int | None = None
     only: tuple[str, ...] = ()
     out: Path = results.RESULTS
+    seconds: float | None = None
 
     def size(self, full: Any, quick: Any) -> Any:
         """Return the first, or in a quick run the second."""
@@ -150,10 +153,13 @@ def run(suite: str, options: Options) -> None:
     if hasattr(module, "run_suite"):
         module.run_suite(options)
         return
+    began = time.monotonic()
     ceiling = ceilings.measure(options.device, options.quick)
     print("ceilings, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:,.0f}" for name, value in ceiling.items()))
     for case in module.cases(options):
-        if not options.only or case.name in options.only:
+        if options.seconds is not None and time.monotonic() - began > options.seconds:
+            print(f"{case.name} is left out: the time is over", flush=True)
+        elif not options.only or case.name in options.only:
             rows = _run_case(suite, case, options, ceiling)
             if rows and not options.quick:
                 print(f"written to {results.write(suite, rows, options.device, options.out)}", flush=True)

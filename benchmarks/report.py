@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import results
+from benchmarks.tables import TABLES, Table
 from textxfer.files import write_text
 
 PAGE = Path(__file__).parent / "README.md"
 _HEAD = """# Benchmarks
 
 Each suite prints a check of correctness first, times all implementations in turn in one process, round after round, and
-writes `results/<suite>-<device>.jsonl`. Ratios are medians over rounds of the same run; memory is that of a further run
-in a process of its own, its workers included. Peers come with the extra `bench` and `fastai-requirements.txt`.
+writes `results/<suite>-<device>.jsonl`. Memory is that of a further run in a process of its own, its workers included;
+on a GPU it is the largest amount allocated. Peers come with the extra `bench` and `fastai-requirements.txt`.
 
 ```
-make bench    # with TEXTXFER_DATA=... the folder of the data sets
+make bench        # on the CPU, with TEXTXFER_DATA=... the folder of the data sets
+make bench-gpu    # on a GPU
+python -m benchmarks lm_step --quick    # one suite, tiny, nothing written
 ```
+
+In all tables `median_ms` is the median time of a round and `iqr_ms` the distance of its quartiles. `ratio_to_<peer>` is
+the time of the peer's fastest variant over the own, above 1 if ours is faster: the median over rounds of the ratio
+within each round, in brackets the quartiles. `ceiling_share` is the share of the rate of one large matrix product, in
+the same dtype and run, that the case's matrix products alone would need; `rel_err...` the relative error against
+float64 that was measured before.
 """
+_DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
-def tokenize_tables(rows: list[dict[str, Any]]) -> list[str]:
-    """Return the part of the page about text to ids."""
-    sections: list[tuple[str, str, list[str]]] = [
-        (
-            "imdb-train",
-            "Training reviews of IMDb, from texts to ids; textxfer also hashes the texts and writes a store. The case "
-            "says how many reviews.",
-            ["case", "impl", "workers", "tokens_per_s", "ratio_to_fastai", "ratio_to_one_worker", "peak_rss_mb"],
-        ),
-        (
-            "wikipedia-en",
-            "A corpus streamed from packed files to a store on disk, and a quarter of it.",
-            ["case", "workers", "documents", "tokens", "tokens_per_s", "peak_rss_mb"],
-        ),
-        ("lm-batches", "Batches for language models, 64 lanes, windows of 70.", ["case", "tokens", "tokens_per_s"]),
-        (
-            "fastai-tokens",
-            "Documents whose tokens differ from fastai's: preset `fastai-exact`, and preset `fastai` by cause.",
-            ["case", "documents", "exact_differs", *(f"repaired_differs_{c}" for c in ("entities", "case", "other"))],
-        ),
-    ]
-    parts = ["## Text to ids"]
-    for prefix, title, columns in sections:
-        if found := [row for row in rows if row["case"].startswith(prefix)]:
-            parts += [title, results.table(found, columns)]
-    versions = ", ".join(f"{name} {value}" for name, value in rows[-1]["versions"].items())
-    return [*parts, f"Machine and versions: {versions}."]
+def section(title: str, tables: Sequence[Table], folder: Path = results.RESULTS) -> list[str]:
+    """Return the paragraphs of a section: its tables for each device, with the machine they were measured on."""
+    parts: list[str] = []
+    for device, name in _DEVICES.items():
+        path = folder / f"{tables[0].suite}-{device}.jsonl"
+        if not path.exists():
+            continue
+        lines = results.read(path)
+        parts.append(f"## {title}{'' if device == 'cpu' else f', {name}'}")
+        for table in tables:
+            if rows := [_with_quartiles(line) for line in lines if line["case"].startswith(table.prefix)]:
+                shown = [column for column in table.columns if any(row.get(column) is not None for row in rows)]
+                parts += [table.text, results.table(rows, shown)]
+        parts += _machines(lines)
+    return parts
+
+
+def _with_quartiles(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the line with each ratio as one cell: the median and, in brackets, the quartiles."""
+    row = dict(line)
+    for name, value in line.items():
+        if f"{name}_q1" in line:
+            row[name] = f"{value:.3g} ({line[f'{name}_q1']:.3g} to {line[f'{name}_q3']:.3g})"
+    return row
+
+
+def _machines(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the different machines and versions that the lines come from."""
+    described = (", ".join(f"{name} {value}" for name, value in line["versions"].items()) for line in lines)
+    threads = sorted({line["threads"] for line in lines if "threads" in line})
+    beside = f"; {' or '.join(map(str, threads))} threads" if threads else ""
+    return [f"Machine and versions: {each}{beside}." for each in dict.fromkeys(described)]
 
 
 def main() -> None:
     """Write the page."""
     parts = [_HEAD.strip()]
-    path = results.RESULTS / "tokenize-cpu.jsonl"
-    if path.exists():
-        parts += tokenize_tables(results.read(path))
+    for title, tables in TABLES.items():
+        parts += section(title, tables)
     write_text(PAGE, "\n\n".join(parts) + "\n")
     print(f"written to {PAGE}")
 

@@ -85,12 +85,8 @@ class GatedLoader:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = iter(self._loader)
-        while True:
+        for batch in self._loader:
             self._gate.wait()
-            batch = next(batches, None)
-            if batch is None:
-                return
             yield batch
 
 

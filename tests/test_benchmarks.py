@@ -1,0 +1,282 @@
+"""The benchmarks run, in tiny sizes and without peers, and their figures are what they say."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks import driver, lm_step, report, results, steps, synthetic, tables, timing
+from benchmarks.driver import Case, Impl, Options, Skip, Work
+from benchmarks.lm_models import Size, learner
+from textxfer.text import SPECIALS
+
+QUICK = Options(quick=True)
+
+
+@pytest.fixture
+def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let imports of peers fail, as where only the extra `dev` is installed."""
+    for name in ("fastai", "fastai.text.all", "transformers", "sklearn", "sklearn.linear_model"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes a suite `benchmarks.fake` of cases."""
+
+    def make(*cases: Case) -> None:
+        module = ModuleType("benchmarks.fake")
+        module.cases = lambda options: cases  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "benchmarks.fake", module)
+
+    return make
+
+
+def impl(name: str, seconds: float = 0.0, dtype: str = "float32") -> Impl:
+    return Impl(name, lambda: Work(lambda: time.sleep(seconds)), dtype)
+
+
+# ---- the suites ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_peers")
+@pytest.mark.parametrize("name", command.SUITES)
+def test_quick_run(name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command.main([name, "--quick", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "textxfer" in printed
+    assert "is left out: not installed" in printed or name == "loss"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_quick_run_of_all_with_the_peers_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.perf_counter()
+    command.main(["--quick"])
+    assert time.perf_counter() - began < 60
+    assert capsys.readouterr().out.count("== ") == len(command.SUITES)
+
+
+def test_child_runs_one_implementation() -> None:
+    command.main(["optim", "--quick", "--case", "adamw-clip", "--child", "textxfer"])
+
+
+def test_unknown_suite() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        command.main(["lm_stp", "--quick"])
+
+
+# ---- the driver ----------------------------------------------------------------------------------------------------
+
+
+def test_results_are_written_and_replaced(suite: Callable[..., None], tmp_path: Path) -> None:
+    options = Options(rounds=3, out=tmp_path)
+    case = Case("one", [impl("textxfer", 0.001), impl("fastai", 0.003)], count=6, memory=False, flops=1e3)
+    suite(case)
+    driver.run("fake", options)
+    suite(replace(case, count=12))
+    driver.run("fake", options)
+    lines = results.read(tmp_path / "fake-cpu.jsonl")
+    assert [line["impl"] for line in lines] == ["textxfer", "fastai"]
+    line = lines[0]
+    assert (line["suite"], line["case"], line["device"], line["rounds"], line["tokens"]) == (
+        "fake",
+        "one",
+        "cpu",
+        3,
+        12,
+    )
+    assert line["ratio_to_fastai_q1"] <= line["ratio_to_fastai"] <= line["ratio_to_fastai_q3"]
+    assert line["ratio_to_fastai"] > 1
+    assert line["ceiling_share"] == pytest.approx(line["gflops"] / line["ceiling_gflops"], rel=0.01)
+    assert line["versions"]["torch"]
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, 0.06])
+def test_wrong_results_end_the_run(figure: float, suite: Callable[..., None]) -> None:
+    def build() -> Work:
+        raise AssertionError("was timed")
+
+    suite(Case("wrong", [Impl("textxfer", build)], count=1, check=lambda: {"textxfer": {"rel_err": figure}}))
+    with pytest.raises(SystemExit, match="rel_err"):
+        driver.run("fake", QUICK)
+
+
+def test_who_cannot_take_part_is_named(suite: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    def absent() -> Work:
+        driver.optional("there_is_no_such_package")
+        raise AssertionError
+
+    def old() -> Work:
+        driver.feature("textxfer.kernels", "there_is_no_such_kernel")
+        raise AssertionError
+
+    suite(Case("some", [impl("textxfer"), Impl("peer", absent), Impl("textxfer-new", old)], count=1))
+    driver.run("fake", QUICK)
+    printed = capsys.readouterr().out
+    assert "peer is left out: not installed" in printed
+    assert "textxfer-new is left out: textxfer.kernels has no" in printed
+
+
+def test_chosen_cases_and_time(suite: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    suite(*(Case(name, [impl("textxfer")], count=1) for name in ("first", "second")))
+    driver.run("fake", replace(QUICK, only=("second",)))
+    assert "| first |" not in (printed := capsys.readouterr().out)
+    assert "| second |" in printed
+    driver.run("fake", replace(QUICK, seconds=0.0))
+    assert "second is left out: the time is over" in capsys.readouterr().out
+
+
+def test_a_suite_may_run_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, seen = ModuleType("benchmarks.fake"), []
+    module.run_suite = seen.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "benchmarks.fake", module)
+    driver.run("fake", QUICK)
+    assert seen == [QUICK]
+
+
+# ---- times ---------------------------------------------------------------------------------------------------------
+
+
+def test_ratio_is_to_the_fastest_variant_and_by_round() -> None:
+    seconds = {"ours": [1.0, 2.0, 4.0], "peer": [9.0, 9.0, 9.0], "peer-bf16": [2.0, 6.0, 4.0], "peerless": [0.1] * 3}
+    found = timing.ratio(seconds, "ours", "peer")
+    assert found == {
+        "ratio_to_peer": 2.0,
+        "ratio_to_peer_q1": 1.5,
+        "ratio_to_peer_q3": 2.5,
+        "fastest_peer": "peer-bf16",
+    }
+    assert timing.ratio(seconds, "ours", "absent") == {}
+
+
+def test_rounds_are_interleaved_and_divided_by_repeats() -> None:
+    order: list[str] = []
+    one, two = impl("one"), replace(impl("two"), repeats=10)
+    runs: dict[Impl, Callable[[], Any]] = {
+        one: lambda: order.append("one"),
+        two: lambda: (order.append("two"), time.sleep(0.01)),
+    }
+    timed = timing.interleave(runs, Options(rounds=20))
+    assert [set(order[i : i + 2]) for i in range(0, 40, 2)] == [{"one", "two"}] * 20
+    assert len({tuple(order[i : i + 2]) for i in range(0, 40, 2)}) == 2
+    assert 0.001 <= sorted(timed.seconds["two"])[10] < 0.01
+
+
+# ---- training step by step -----------------------------------------------------------------------------------------
+
+SIZE = Size(vocab=60, embed=4, hidden=6, layers=2, batch=2, bptt=5)
+
+
+def test_a_gate_holds_a_fit_between_batches() -> None:
+    learn = learner(SIZE, 4, QUICK)
+    work = steps.trained(learn, 3, "cuda")  # the way of a GPU; nothing in it needs one
+    for number in (1, 2, 3):
+        work.run()
+        assert len(dict(learn.history.steps)["loss"]) == 3 * number
+    assert learn.in_fit
+    work.close()
+    assert not learn.in_fit
+
+
+def test_an_error_in_a_held_fit_comes_out() -> None:
+    learn = learner(SIZE, 2, QUICK)
+    work = steps.trained(learn, 1, "cuda")
+    work.run()
+
+    def broken(*_: Any) -> Any:
+        raise Skip("no more")
+
+    learn.loss_fn = broken
+    with pytest.raises(Skip, match="no more"):
+        work.run()
+    work.close()
+
+
+def test_rounds_on_a_cpu_are_epochs() -> None:
+    learn = learner(SIZE, 4, QUICK)
+    work = steps.trained(learn, 4, "cpu")
+    work.run()
+    work.run()
+    assert len(dict(learn.history.steps)["loss"]) == 8
+
+
+def test_operations_of_a_training_step() -> None:
+    # Input and recurrent weights of both layers and the decoder, forward once and backward twice, 2 for multiply-add.
+    weights = 4 * 6 * (4 + 6) + 4 * 4 * (6 + 4) + 4 * 60
+    assert SIZE.flops == 3 * 2 * 10 * weights
+
+
+# ---- made-up text --------------------------------------------------------------------------------------------------
+
+
+def test_made_up_text_is_exact_and_repeatable() -> None:
+    sizes = synthetic.filling(5000)
+    assert int(sizes.sum()) == 5000
+    store = synthetic.store(sizes, 300)
+    assert store.n_tokens == 5000
+    assert len(store.vocab) == 300
+    assert np.array_equal(store.ids, synthetic.store(sizes, 300).ids)
+    words = synthetic.zipf(100_000, 300)
+    assert words.min() >= len(SPECIALS)
+    assert words.max() < 300
+    counts = np.bincount(words, minlength=300)[len(SPECIALS) :]
+    assert counts[0] > 5 * counts[20]
+
+
+def test_lengths_are_those_of_reviews() -> None:
+    lengths = synthetic.lengths(20_000)
+    assert 260 < lengths.mean() < 300
+    assert lengths.max() <= 2500
+
+
+def test_texts_give_the_ids_they_are_made_of() -> None:
+    store = synthetic.store(np.array([16, 9]), 3000)
+    for row, text in enumerate(synthetic.texts(store)):
+        assert store.vocab.ids(store.tokenizer(text)).tolist() == store[row].tolist()
+
+
+# ---- results and page ----------------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    row = results.row("loss", "n1", "textxfer", [0.001, 0.002, 0.003], device="cuda", peak_mb=5)
+    assert (row["device"], row["median_ms"], row["versions"]["gpu"]) == ("cuda", 2.0, "a card")
+    path = results.write("loss", [row], "cuda", tmp_path)
+    assert path.name == "loss-cuda.jsonl"
+    assert results.read(path) == [row]
+
+
+def test_page_shows_ratios_with_quartiles(suite: Callable[..., None], tmp_path: Path) -> None:
+    suite(Case("adamw-clip", [impl("textxfer"), impl("fastai", 0.002)], count=1, unit="parameters", memory=False))
+    driver.run("fake", Options(rounds=3, out=tmp_path))
+    table = tables.Table("fake", "What it shows.", ("case", "impl", "ratio_to_fastai", "peak_mb"))
+    parts = report.section("A title", [table], tmp_path)
+    assert parts[0] == "## A title"
+    assert parts[1] == "What it shows."
+    assert parts[2].startswith("| case | impl | ratio_to_fastai |\n")
+    assert "(1 to 1)" in parts[2]
+    assert parts[-1].startswith("Machine and versions: python")
+
+
+def test_every_suite_has_a_table() -> None:
+    shown = {table.suite for section in tables.TABLES.values() for table in section}
+    assert shown >= set(command.SUITES)
+
+
+def test_sizes_on_a_gpu() -> None:
+    names = [case.name for case in lm_step.cases(Options(device="cuda"))]
+    assert names[:2] == ["v60k-b64", "v60k-b256"]
+    assert len(names) == 10
