@@ -1,14 +1,15 @@
 """The softmax over the vocabulary: from activations and weights to the mean cross-entropy and all gradients.
 
 Shapes: N tokens, E embedding, V vocabulary. The tied matrix is a float32 parameter for all; who computes in bfloat16
-casts it within the timed work, as a training step has to.
+casts it within the timed work, as a training step has to. `textxfer` does that itself, `textxfer-logits` is our loss of
+logits that lie ready, the rest are peers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,33 +45,41 @@ def cases(options: Options) -> Iterable[Case]:
             )
 
 
+class Way(NamedTuple):
+    """How to get an implementation, in what it computes, and whether it wants the parameters in that dtype."""
+
+    make: Callable[[], Loss]
+    dtype: torch.dtype
+    cast: bool = True
+
+
 def _impls(n: int, embed: int, vocab: int, options: Options) -> list[Impl]:
     found = []
-    for name, (make, dtype) in _losses(options).items():
+    for name, way in _ways(options).items():
         if name in _SLOW and options.device == "cpu" and n > _CHECKED:
             continue
-        found.append(Impl(name, partial(_build, make, dtype, n, embed, vocab, options), _name(dtype)))
+        dtype = str(way.dtype).removeprefix("torch.")
+        found.append(Impl(name, partial(_build, way, n, embed, vocab, options), dtype))
     return found
 
 
-def _losses(options: Options) -> dict[str, tuple[Callable[[], Loss], torch.dtype]]:
-    """Return the implementations by name: how to get each one, and in what it computes."""
+def _ways(options: Options) -> dict[str, Way]:
     half, single = torch.bfloat16, torch.float32
-    losses: dict[str, tuple[Callable[[], Loss], torch.dtype]] = {
-        "textxfer": (_ours, half),
-        "textxfer-fp32": (_ours, single),
-        "textxfer-logits": (_ours_from_logits, half),
-        "plain": (lambda: _plain, single),
-        "plain-bf16": (lambda: _plain, half),
-        "torch-fused": (peers_losses.torch_fused, single),
-        "torch-fused-bf16": (peers_losses.torch_fused, half),
-        "torch-fused-tuned": (partial(peers_losses.torch_fused, tuned=True), half),
+    ways = {
+        "textxfer": Way(_ours, half, cast=False),
+        "textxfer-fp32": Way(_ours, single, cast=False),
+        "textxfer-logits": Way(_ours_from_logits, half),
+        "plain": Way(lambda: _plain, single),
+        "plain-bf16": Way(lambda: _plain, half),
+        "torch-fused": Way(peers_losses.torch_fused, single),
+        "torch-fused-bf16": Way(peers_losses.torch_fused, half),
+        "torch-fused-tuned": Way(partial(peers_losses.torch_fused, tuned=True), half),
     }
     if options.device == "cuda":
-        losses["liger"] = (peers_losses.liger, half)
-        losses["cce"] = (peers_losses.cut, half)
-        losses["compiled"] = (lambda: torch.compile(_plain), half)
-    return losses
+        ways["liger"] = Way(peers_losses.liger, half)
+        ways["cce"] = Way(peers_losses.cut, half)
+        ways["compiled"] = Way(lambda: torch.compile(_plain), half)
+    return ways
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
@@ -97,16 +106,17 @@ class _Inputs:
         self.target = torch.from_numpy(synthetic.zipf(n, vocab)).to(device)
         self.leaves = [tensor.requires_grad_() for tensor in (self.x, self.weight, self.bias)]
 
-    def gradients(self, loss: Loss, dtype: torch.dtype) -> list[Tensor]:
+    def gradients(self, loss: Loss, dtype: torch.dtype, cast: bool = True) -> list[Tensor]:
         """Compute the loss in a dtype; return it and the gradients of activations, weight and bias."""
-        value = loss(*(leaf.to(dtype) for leaf in self.leaves), self.target)
+        parameters = [leaf.to(dtype) if cast else leaf for leaf in self.leaves[1:]]
+        value = loss(self.x.to(dtype), *parameters, self.target)
         return [value.detach(), *torch.autograd.grad(value, self.leaves)]
 
 
-def _build(make: Callable[[], Loss], dtype: torch.dtype, n: int, embed: int, vocab: int, options: Options) -> Work:
-    loss = make()
+def _build(way: Way, n: int, embed: int, vocab: int, options: Options) -> Work:
+    loss = way.make()
     inputs = _Inputs(n, embed, vocab, options.device)
-    return Work(lambda: inputs.gradients(loss, dtype))
+    return Work(lambda: inputs.gradients(loss, way.dtype, way.cast))
 
 
 def _check(n: int, embed: int, vocab: int, options: Options) -> dict[str, dict[str, float]]:
@@ -114,9 +124,9 @@ def _check(n: int, embed: int, vocab: int, options: Options) -> dict[str, dict[s
     inputs = _Inputs(n, embed, vocab, options.device)
     exact = inputs.gradients(_plain, torch.float64)
     found: dict[str, dict[str, float]] = {}
-    for name, (make, dtype) in _losses(options).items():
+    for name, way in _ways(options).items():
         try:
-            got = inputs.gradients(make(), dtype)
+            got = inputs.gradients(way.make(), way.dtype, way.cast)
         except Skip:  # said when it is built
             continue
         names = ("rel_err_loss", "rel_err_x", "rel_err_weight", "rel_err_bias")
@@ -126,7 +136,3 @@ def _check(n: int, embed: int, vocab: int, options: Options) -> dict[str, dict[s
 
 def _error(found: Tensor, exact: Tensor) -> float:
     return float((found.double() - exact).norm() / exact.double().norm())
-
-
-def _name(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")
