@@ -8,6 +8,7 @@
 | `GradualUnfreeze` | layer groups start to train one after the other; also chain-thaw, last only |
 | `ClipGrad`, `Accumulate` | clipped gradients; large batches in parts |
 | `MixedPrecision` | bfloat16 or float16 |
+| `CapturedStep` | forward and backward pass as a CUDA graph |
 | `WeightAverage` | averaged weights: exponential, or NT-ASGD |
 | `EarlyStop`, `StopOnNonFinite` | end a fit that gets no better, or breaks |
 | `SaveBest`, `SaveEvery` | the best weights; full training states to resume from |
@@ -18,6 +19,7 @@ from textxfer.callbacks.average import WeightAverage
 from textxfer.callbacks.csv_log import CSVLog
 from textxfer.callbacks.discriminative import DiscriminativeLR
 from textxfer.callbacks.gradients import Accumulate, ClipGrad
+from textxfer.callbacks.graph import CapturedStep
 from textxfer.callbacks.nonfinite import StopOnNonFinite
 from textxfer.callbacks.precision import MixedPrecision
 from textxfer.callbacks.recurrent import CarryHidden
@@ -31,6 +33,7 @@ __all__ = [
     "Accumulate",
     "ActivationReg",
     "CSVLog",
+    "CapturedStep",
     "CarryHidden",
     "ClipGrad",
     "DiscriminativeLR",
