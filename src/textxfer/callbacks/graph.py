@@ -136,30 +136,31 @@ def _record(learn: Learner, plain: _Compute, recorder: Recorder, step: Step) -> 
     """Record a step like the given one; nothing is computed yet."""
     params = list(learn.model.parameters())
     inputs, target = _mapped(_copy, (step.inputs, step.target))
-
-    def work() -> Results:
-        outside, own = learn.step, Step(step.index, True, Batch(inputs, target, step.n), step.update)
-        learn.step = own
-        try:
-            # Without a gradient to add to, the backward pass puts a new one into the recording's memory, where each
-            # repetition finds it. The optimizer may set `param.grad` to None as ever: `play` puts it back.
-            for param in params:
-                param.grad = None
-            plain(own)
-            # Detached: a graph of autograd that lives on would tie the parameters to the recording's stream.
-            kept = _mapped(Tensor.detach, (own.out, own.pred, own.loss, own.objective))
-            return Results(*kept, [param.grad for param in params])
-        finally:
-            learn.step = outside
-
+    own = Step(step.index, True, Batch(inputs, target, step.n), step.update)
     before = [param.grad for param in params]
     try:
-        results, replay = recorder.record(work)
+        results, replay = recorder.record(partial(_work, learn, plain, own, params))
     finally:
         for param, grad in zip(params, before):
             param.grad = grad
     grads = [(param, grad) for param, grad in zip(params, results.grads) if grad is not None]
     return _Recording(list(_tensors((inputs, target))), results, grads, replay)
+
+
+def _work(learn: Learner, plain: _Compute, own: Step, params: list[nn.Parameter]) -> Results:
+    """Compute a step of its own and return what it leaves behind."""
+    outside, learn.step = learn.step, own
+    try:
+        # Without a gradient to add to, the backward pass puts a new one into the recording's memory, where each
+        # repetition finds it. The optimizer may set `param.grad` to None as ever: `play` puts it back.
+        for param in params:
+            param.grad = None
+        plain(own)
+        # Detached: a graph of autograd that lives on would tie the parameters to the recording's stream.
+        out, pred, loss, objective = _mapped(Tensor.detach, (own.out, own.pred, own.loss, own.objective))
+        return Results(out, pred, loss, objective, [param.grad for param in params])
+    finally:
+        learn.step = outside
 
 
 def _refuse(callbacks: list[Callback]) -> None:
