@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import class_models, peers_fastai, synthetic
-from benchmarks.driver import Case, Impl, Options, Work, optional
+from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.peers import optional
 from textxfer import Predictor, save_artifact
 from textxfer.text import TokenStore
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import synthetic
-from benchmarks.driver import Options, Skip
+from benchmarks.driver import Options
+from benchmarks.peers import Skip
 from textxfer import Predictor, ulmfit
 from textxfer.artifact import Artifact
 from textxfer.callbacks import Report

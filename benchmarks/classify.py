@@ -17,7 +17,8 @@ from torch import Tensor
 
 from benchmarks import class_jobs, class_models, peers_fastai, peers_transformers, synthetic
 from benchmarks.class_models import DTYPES, Dtype
-from benchmarks.driver import Case, Impl, Options, Skip, Work
+from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.peers import Skip
 from textxfer.text import ClassBatches, TokenStore
 
 _BATCH = 32

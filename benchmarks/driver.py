@@ -6,9 +6,10 @@ A suite is a module `benchmarks.<name>` that has one of two functions:
 - `run_suite(options) -> None`: the suite does all of that itself, with `results.row` and `results.write`.
 
 A case compares implementations (`Impl`) of the same work. `Impl.build()` makes models and data and returns a `Work`,
-whose `run()` is one round of the timed work; it raises `Skip` where the implementation cannot take part, as `optional`
-and `feature` do for a peer that is not installed or a function that does not exist yet. `Case.check()` returns figures
-by implementation; each of them must be finite and at most `Case.limit`, or the run ends before anything is timed.
+whose `run()` is one round of the timed work; it raises `Skip` where the implementation cannot take part, as
+`benchmarks.peers` does for one that is not installed. `Case.check()` returns figures
+by implementation; each of them must be finite and at most `Case.limit`. Ours ends the run otherwise, before anything is
+timed; a peer that computes something else is left out, for its time would mean nothing.
 """
 
 from __future__ import annotations
@@ -17,23 +18,21 @@ import gc
 import importlib
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from benchmarks import ceilings, memory, results, timing
+from benchmarks.peers import Skip
 
 Figures = Mapping[str, Mapping[str, float]]
 """Figures by implementation."""
-
-
-class Skip(Exception):
-    """An implementation cannot take part; the message says why."""
+OURS = "textxfer"
+"""How the names of our implementations begin."""
 
 
 @dataclass(frozen=True)
@@ -128,24 +127,6 @@ class Case:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
-def optional(module: str) -> Any:
-    """Import a peer's module without its warnings; `Skip` if it is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return importlib.import_module(module)
-        except ImportError as error:
-            raise Skip(f"not installed ({error})") from error
-
-
-def feature(module: str, name: str) -> Any:
-    """Return something of an installed package; `Skip` if this version does not have it."""
-    found = getattr(importlib.import_module(module), name, None)
-    if found is None:
-        raise Skip(f"{module} has no {name}")
-    return found
-
-
 def run(suite: str, options: Options) -> None:
     """Run a suite."""
     module = importlib.import_module(f"benchmarks.{suite}")
@@ -174,30 +155,37 @@ def child(suite: str, case: str, impl: str, options: Options) -> None:
     work.close()
 
 
-def verify(case: Case) -> Figures:
-    """Run the check of a case and print its figures.
+def verify(case: Case) -> tuple[Figures, set[str]]:
+    """Run the check of a case and print its figures; return them, and the peers that do not compute what they should.
 
     Raises:
-        SystemExit: A figure is not finite or above the limit.
+        SystemExit: A figure of ours is not finite or above the limit.
     """
     checked = {} if case.check is None else case.check()
+    wrong = set()
     for impl, figures in checked.items():
-        print(
-            f"{case.name}, {impl}: " + ", ".join(f"{name} {value:.2g}" for name, value in figures.items()), flush=True
-        )
+        listed = ", ".join(f"{name} {value:.2g}" for name, value in figures.items())
+        print(f"{case.name}, {impl}: {listed}", flush=True)
         for name, value in figures.items():
-            if not (math.isfinite(value) and value <= case.limit):
+            if math.isfinite(value) and value <= case.limit:
+                continue
+            if impl.startswith(OURS):
                 raise SystemExit(f"{case.name}, {impl}: {name} is {value}, and at most {case.limit} is right")
-    return checked
+            print(f"{case.name}: {impl} is left out: its {name} is {value:.2g}", flush=True)
+            wrong.add(impl)
+    return checked, wrong
 
 
 def _run_case(suite: str, case: Case, options: Options, ceiling: Mapping[str, float]) -> list[dict[str, Any]]:
-    checked = verify(case)
+    checked, wrong = verify(case)
+    case = replace(case, impls=[impl for impl in case.impls if impl.name not in wrong])
     with ExitStack() as stack:
         works, held = _build(case, options, stack)
         timed = timing.interleave({impl: works[impl.name].run for impl in case.impls if impl.name in works}, options)
     del works
     gc.collect()
+    if options.device == "cuda":
+        torch.cuda.empty_cache()
     rows = []
     for impl in case.impls:
         if impl.name not in timed.seconds:

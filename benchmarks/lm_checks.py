@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import peers_fastai, peers_torch, synthetic
-from benchmarks.driver import Options, Skip
+from benchmarks.driver import Options
 from benchmarks.lm_models import Size, learner
+from benchmarks.peers import Skip, feature
 from benchmarks.steps import LR
 from textxfer import ulmfit
 from textxfer.text import LMBatches
@@ -27,21 +29,29 @@ def check(size: Size, n_steps: int, options: Options) -> dict[str, dict[str, flo
     """Compare loss and gradients of a batch with float64, and the loss after some steps in bfloat16 and in float32."""
     found = _gradients(replace(size, batch=_ROWS, bptt=_STEPS), options)
     if n_steps:
-        found["textxfer"]["loss_rel_diff"] = loss_difference(size, n_steps, options)
+        for name, difference in loss_differences(size, n_steps, options).items():
+            found.setdefault(name, {})["loss_rel_diff"] = difference
     return found
 
 
-def loss_difference(size: Size, n_steps: int, options: Options) -> float:
-    """Return by how much, relative to float32, the loss differs after training in bfloat16."""
-    last = {}
-    precisions: tuple[ulmfit.Precision, ...] = ("bf16", "fp32")
-    for precision in precisions:
-        learn = learner(size, n_steps, options, precision, dropout=0.0)
-        learn.fit(1, LR)
-        losses = dict(learn.history.steps)["loss"]
-        last[precision] = sum(float(loss) for loss in losses[-_LAST:]) / len(losses[-_LAST:])
-    print(f"loss after {n_steps} steps: {last['bf16']:.4f} in bfloat16, {last['fp32']:.4f} in float32", flush=True)
-    return abs(last["bf16"] - last["fp32"]) / last["fp32"]
+def loss_differences(size: Size, n_steps: int, options: Options) -> dict[str, float]:
+    """Return by how much, relative to float32, the loss differs after training in bfloat16, by implementation."""
+    exact = _last_loss(size, n_steps, options, "fp32")
+    last = {"textxfer": _last_loss(size, n_steps, options, "bf16")}
+    if options.device == "cuda":
+        captured = feature("textxfer.callbacks", "CapturedStep")
+        last["textxfer-captured"] = _last_loss(size, n_steps, options, "bf16", captured())
+    listed = ", ".join(f"{loss:.4f} ({name})" for name, loss in last.items())
+    print(f"loss after {n_steps} steps: {exact:.4f} in float32; in bfloat16 {listed}", flush=True)
+    return {name: abs(loss - exact) / exact for name, loss in last.items()}
+
+
+def _last_loss(size: Size, n_steps: int, options: Options, precision: ulmfit.Precision, *callbacks: Callback) -> float:
+    learn = learner(size, n_steps, options, precision, dropout=0.0)
+    learn.callbacks += callbacks
+    learn.fit(1, LR)
+    losses = dict(learn.history.steps)["loss"][-_LAST:]
+    return sum(float(loss) for loss in losses) / len(losses)
 
 
 @final
@@ -68,11 +78,13 @@ def _gradients(size: Size, options: Options) -> dict[str, dict[str, float]]:
     batch = next(iter(loader))
     assert batch.target is not None
     ids, target = batch.inputs[0].to(options.device), batch.target.to(options.device)
-    loss, exact = _reference(size, weights, ids, target)
+    loss, exact = _plain(size, weights, ids, target, torch.float64)
     found = {}
     for name, precision in (("textxfer", "bf16"), ("textxfer-fp32", "fp32")):
         kept = _ours(size, weights, options, precision)
         found[name] = _errors(loss, exact, kept.loss, kept.gradients)
+    for name, dtype in (("plain", torch.float32), ("plain-bf16", torch.bfloat16)):
+        found[name] = _errors(loss, exact, *_plain(size, weights, ids, target, dtype))
     try:
         found["fastai"] = _errors(loss, exact, *_fastai(size, weights, ids, target, options))
     except Skip as reason:
@@ -80,12 +92,12 @@ def _gradients(size: Size, options: Options) -> dict[str, dict[str, float]]:
     return found
 
 
-def _reference(
-    size: Size, weights: Mapping[str, Tensor], ids: Tensor, target: Tensor
+def _plain(
+    size: Size, weights: Mapping[str, Tensor], ids: Tensor, target: Tensor, dtype: torch.dtype
 ) -> tuple[float, dict[str, Tensor]]:
     model = peers_torch.PlainLM(size.config(0.0)).to(ids.device)
     model.load_ours(weights)
-    model.double()
+    model.to(dtype)
     loss = F.cross_entropy(model(ids)[0], target.flatten())
     loss.backward()
     own = dict(model.named_parameters())

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import peers_losses, synthetic
-from benchmarks.driver import Case, Impl, Options, Skip, Work, feature
+from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.peers import Skip, feature
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """From activations (N, E), weight (V, E), bias (V,) and target (N,) to the mean loss."""

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import peers_fastai
-from benchmarks.driver import Case, Impl, Options, Skip, Work
+from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.peers import Skip
 from textxfer.models import WeightDropLSTM
 
 _HIDDEN, _DROPOUT = 1152, 0.5

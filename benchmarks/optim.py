@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from benchmarks import peers_fastai, synthetic
-from benchmarks.driver import Case, Impl, Options, Skip, Work
+from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.peers import Skip
 from textxfer.models import AWDLSTMConfig, LanguageModel
 from textxfer.training import Optimizer
 from textxfer.training.groups import layer_groups

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.driver import Work, optional
+from benchmarks.driver import Work
+from benchmarks.peers import optional
 from benchmarks.steps import LR, Closed, Gate
 from textxfer.models import AWDLSTMConfig
 from textxfer.text import TokenStore

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from benchmarks.driver import Skip, feature, optional
+from benchmarks.peers import Skip, feature, optional
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.driver import Options, Work, optional
+from benchmarks.driver import Options, Work
+from benchmarks.peers import optional
 from textxfer.text import TokenStore
 
 MAX_TOKENS = 512

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import driver, lm_step, report, results, steps, synthetic, tables, timing
-from benchmarks.driver import Case, Impl, Options, Skip, Work
+from benchmarks import driver, lm_step, peers, report, results, steps, synthetic, tables, timing
+from benchmarks.driver import Case, Impl, Options, Work
 from benchmarks.lm_models import Size, learner
+from benchmarks.peers import Skip
 from textxfer.text import SPECIALS
 
 QUICK = Options(quick=True)
@@ -113,13 +114,22 @@ def test_wrong_results_end_the_run(figure: float, suite: Callable[..., None]) ->
         driver.run("fake", QUICK)
 
 
+def test_a_peer_that_is_wrong_is_left_out(suite: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    suite(Case("some", [impl("textxfer"), impl("peer")], count=1, check=lambda: {"peer": {"rel_err": 1.2}}))
+    driver.run("fake", QUICK)
+    printed = capsys.readouterr().out
+    assert "peer is left out: its rel_err is 1.2" in printed
+    assert "| some | textxfer |" in printed
+    assert "| some | peer |" not in printed
+
+
 def test_who_cannot_take_part_is_named(suite: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     def absent() -> Work:
-        driver.optional("there_is_no_such_package")
+        peers.optional("there_is_no_such_package")
         raise AssertionError
 
     def old() -> Work:
-        driver.feature("textxfer.kernels", "there_is_no_such_kernel")
+        peers.feature("textxfer.kernels", "there_is_no_such_kernel")
         raise AssertionError
 
     suite(Case("some", [impl("textxfer"), Impl("peer", absent), Impl("textxfer-new", old)], count=1))
