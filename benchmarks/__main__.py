@@ -25,15 +25,16 @@ PROGRAMS = ("tokenize", "corpus")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the suites that the command line names."""
     options = _parser().parse_args(arguments)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    threads = 1 if options.quick and options.threads is None else options.threads
+    if threads is not None:  # tiny products gain nothing from a second thread, and wait for it on a busy machine
+        torch.set_num_threads(threads)
     if options.device == "cuda":  # for all alike; torch's default is slower for peers and for us
         torch.set_float32_matmul_precision("high")
     chosen = driver.Options(
         quick=options.quick,
         rounds=options.rounds,
         device=options.device,
-        threads=options.threads,
+        threads=threads,
         only=tuple(options.case),
         out=options.out,
         seconds=options.seconds,
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, two rounds, results printed only")
     parser.add_argument("--rounds", type=int, default=5, help="how often each implementation is timed")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, help="threads of torch; its own choice if left out")
+    parser.add_argument("--threads", type=int, help="threads of torch; its own choice if left out, one if quick")
     parser.add_argument("--case", nargs="+", default=[], metavar="NAME", help="only these cases")
     parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder of the result files")
     parser.add_argument("--seconds", type=float, help="begin no case of a suite when so many have passed")
