@@ -59,7 +59,7 @@ def _program(suite: str, quick: bool) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     known = (*SUITES, *GPU_SUITES, *PROGRAMS)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"some of {', '.join(known)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, two rounds, results printed only")
     parser.add_argument("--rounds", type=int, default=5, help="how often each implementation is timed")

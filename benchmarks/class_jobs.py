@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import class_models, peers_fastai, synthetic
+from benchmarks.class_models import Sizes
 from benchmarks.driver import Case, Impl, Options, Work
 from benchmarks.peers import optional
 from textxfer import Predictor, save_artifact
@@ -19,14 +20,14 @@ from textxfer.text import TokenStore
 _TRAIN, _TEST = 2000, 500
 
 
-def fastai_text(source: TokenStore, text: str, sizes: dict[str, int], options: Options) -> Work:
+def fastai_text(source: TokenStore, text: str, sizes: Sizes, options: Options) -> Work:
     """fastai's `learn.predict`: the text through its tokenizer and loader."""
     learn = _fastai_learner(source, text, sizes, options.device)
     return Work(peers_fastai.quiet(lambda: learn.predict(text)))
 
 
 @peers_fastai.quiet
-def _fastai_learner(source: TokenStore, text: str, sizes: dict[str, int], device: str) -> Any:
+def _fastai_learner(source: TokenStore, text: str, sizes: Sizes, device: str) -> Any:
     f = peers_fastai.fastai()
     optional("spacy")  # fastai's tokenizer
     frame = pd.DataFrame({"text": [text] * 4, "label": list(source.classes) * 2})
@@ -36,7 +37,7 @@ def _fastai_learner(source: TokenStore, text: str, sizes: dict[str, int], device
     return peers_fastai.classifier_of(loaders, class_models.config(sizes), synthetic.N_CLASSES, device)
 
 
-def load(sizes: dict[str, int], options: Options) -> Case:
+def load(sizes: Sizes, options: Options) -> Case:
     """From a folder on disk, whose pages are in memory, to a model that answers."""
     source = synthetic.store(np.array([16]), sizes["vocab"])
     text = synthetic.texts(source)[0]
@@ -47,13 +48,13 @@ def load(sizes: dict[str, int], options: Options) -> Case:
     return Case("load", impls, count=1, unit="models", memory=False, figures={"vocab": sizes["vocab"]})
 
 
-def _our_folder(source: TokenStore, sizes: dict[str, int], options: Options) -> Work:
+def _our_folder(source: TokenStore, sizes: Sizes, options: Options) -> Work:
     scratch = tempfile.TemporaryDirectory(prefix="bench-classify-")
     folder = save_artifact(Path(scratch.name) / "model", class_models.model(sizes), source)
     return Work(lambda: Predictor.load(folder, options.device), scratch.cleanup)
 
 
-def _their_file(source: TokenStore, text: str, sizes: dict[str, int], options: Options) -> Work:
+def _their_file(source: TokenStore, text: str, sizes: Sizes, options: Options) -> Work:
     learn = _fastai_learner(source, text, sizes, "cpu")
     scratch = tempfile.TemporaryDirectory(prefix="bench-classify-")
     learn.path = Path(scratch.name)
@@ -65,7 +66,9 @@ def _their_file(source: TokenStore, text: str, sizes: dict[str, int], options: O
 
 def whole() -> Case:
     """TF-IDF and logistic regression: training on 2,000 texts and answering 500, for the order of magnitude."""
-    return Case("whole", [Impl("scikit-learn", _regression)], count=_TRAIN + _TEST, unit="documents", peers=())
+    return Case(
+        "whole", [Impl("scikit-learn", _regression)], count=_TRAIN + _TEST, unit="documents", peers=(), warmups=1
+    )
 
 
 def _regression() -> Work:

@@ -23,23 +23,25 @@ from textxfer.training import Learner
 Dtype = Literal["fp32", "bf16", "int8"]
 DTYPES: Mapping[Dtype, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 
+Sizes = Mapping[str, Any]
+"""Vocabulary, embedding, hidden size and layers, as `AWDLSTMConfig` has them."""
 SMALL = {"vocab": 15_000, "embed": 200, "hidden": 512, "layers": 2}
 FULL = {"vocab": 30_000, "embed": 400, "hidden": 1152, "layers": 3}
 QUICK = {"vocab": 400, "embed": 16, "hidden": 32, "layers": 2}
 
 
-def config(sizes: Mapping[str, int], dropout: float = 1.0) -> AWDLSTMConfig:
+def config(sizes: Sizes, dropout: float = 1.0) -> AWDLSTMConfig:
     """Return the encoder's config with the dropouts of the paper's classifier times a factor."""
     return synthetic.training(1, dropout, classifier=True).dropouts.apply(AWDLSTMConfig(**sizes))
 
 
-def forward_flops(sizes: Mapping[str, int]) -> float:
+def forward_flops(sizes: Sizes) -> float:
     """Return the operations of the encoder per token; the head's are few."""
     return 2.0 * sum(4 * out * (size + out) for size, out in config(sizes).sizes)
 
 
 def learner(
-    source: TokenStore, sizes: Mapping[str, int], batch: int, options: Options, precision: ulmfit.Precision = "bf16"
+    source: TokenStore, sizes: Sizes, batch: int, options: Options, precision: ulmfit.Precision = "bf16"
 ) -> Learner[TextClassifier]:
     """Return the Learner of `ulmfit.classifier`; it prints nothing."""
     training = synthetic.training(batch, classifier=True)
@@ -54,7 +56,7 @@ def learner(
     return learn
 
 
-def model(sizes: Mapping[str, int], device: str = "cpu") -> TextClassifier:
+def model(sizes: Sizes, device: str = "cpu") -> TextClassifier:
     """Return a classifier with random weights from a fixed seed, the biases of its head zero as fastai has none."""
     torch.manual_seed(0)
     recipe = synthetic.recipe(sizes["embed"], sizes["hidden"], sizes["layers"], synthetic.training(1, classifier=True))
@@ -64,7 +66,7 @@ def model(sizes: Mapping[str, int], device: str = "cpu") -> TextClassifier:
     return made.to(device).eval()
 
 
-def predictor(sizes: Mapping[str, int], source: TokenStore, dtype: Dtype, device: str = "cpu") -> Predictor:
+def predictor(sizes: Sizes, source: TokenStore, dtype: Dtype, device: str = "cpu") -> Predictor:
     """Return a predictor that computes in `dtype`; `Skip` if this version cannot."""
     made = model(sizes, device)
     artifact = Artifact(made, source.vocab, source.tokenizer, tuple(source.classes))
@@ -75,11 +77,11 @@ def predictor(sizes: Mapping[str, int], source: TokenStore, dtype: Dtype, device
         raise Skip("this version has no int8 predictor")
     for module in made.modules():
         if dtype == "bf16" and hasattr(module, "compute_dtype"):
-            module.compute_dtype = torch.bfloat16  # pyright: ignore[reportAttributeAccessIssue]
+            setattr(module, "compute_dtype", torch.bfloat16)  # noqa: B010  any module
     return Predictor(made, artifact)
 
 
-def reference(weights: Mapping[str, Tensor], sizes: Mapping[str, int], docs: list[Tensor]) -> Tensor:
+def reference(weights: Mapping[str, Tensor], sizes: Sizes, docs: list[Tensor]) -> Tensor:
     """Compute, in float64 with `nn.LSTM`, by how much the logit of class 0 is above that of class 1, (documents,)."""
     exact = {name: tensor.double().cpu() for name, tensor in weights.items()}
     layers = [nn.LSTM(size, out).double() for size, out in config(sizes).sizes]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import class_jobs, class_models, peers_fastai, peers_transformers, synthetic
-from benchmarks.class_models import DTYPES, Dtype
+from benchmarks.class_models import DTYPES, Dtype, Sizes
 from benchmarks.driver import Case, Impl, Options, Work
 from benchmarks.peers import Skip
 from textxfer.text import ClassBatches, TokenStore
@@ -47,7 +47,7 @@ def _documents(number: dict[str, int], options: Options, vocab: int) -> TokenSto
     return synthetic.store(options.size(lengths, lengths[:12] // 10 + 2), vocab)
 
 
-def _train(sizes: dict[str, int], options: Options) -> Case:
+def _train(sizes: Sizes, options: Options) -> Case:
     source = _documents({"cpu": 400, "cuda": 3200}, options, sizes["vocab"])
     batch = options.size({"cpu": _BATCH, "cuda": 64}, {"cpu": 4, "cuda": 4})[options.device]
     return Case(
@@ -66,24 +66,24 @@ def _train(sizes: dict[str, int], options: Options) -> Case:
     )
 
 
-def _our_epoch(source: TokenStore, sizes: dict[str, int], batch: int, options: Options) -> Work:
+def _our_epoch(source: TokenStore, sizes: Sizes, batch: int, options: Options) -> Work:
     learn = class_models.learner(source, sizes, batch, options)
     return Work(lambda: learn.fit(1, 1e-3))
 
 
-def _their_epoch(source: TokenStore, sizes: dict[str, int], batch: int, options: Options) -> Work:
+def _their_epoch(source: TokenStore, sizes: Sizes, batch: int, options: Options) -> Work:
     learn = _fastai(source, sizes, batch, options, shuffle=True)
     return Work(peers_fastai.quiet(lambda: learn.fit(1, 1e-3)))
 
 
-def _fastai(source: TokenStore, sizes: dict[str, int], batch: int, options: Options, shuffle: bool) -> Any:
+def _fastai(source: TokenStore, sizes: Sizes, batch: int, options: Options, shuffle: bool) -> Any:
     peers_fastai.fastai()
     docs, labels = peers_fastai.documents(source), source.labels.tolist()
     loader = peers_fastai.class_loader(docs, labels, batch, options.device, shuffle)
     return peers_fastai.classifier_learner(loader, class_models.config(sizes), synthetic.N_CLASSES, options.device)
 
 
-def _predict(sizes: dict[str, int], options: Options) -> Case:
+def _predict(sizes: Sizes, options: Options) -> Case:
     source = _documents({"cpu": 500, "cuda": 5000}, options, sizes["vocab"])
     impls = [_our_predictions(source, sizes, dtype, options) for dtype in DTYPES]
     impls.append(Impl("fastai", partial(_their_predictions, source, sizes, options)))
@@ -105,7 +105,7 @@ def _predict(sizes: dict[str, int], options: Options) -> Case:
     )
 
 
-def _our_predictions(source: TokenStore, sizes: dict[str, int], dtype: Dtype, options: Options) -> Impl:
+def _our_predictions(source: TokenStore, sizes: Sizes, dtype: Dtype, options: Options) -> Impl:
     def build() -> Work:
         predictor = class_models.predictor(sizes, source, dtype, options.device)
         return Work(lambda: predictor.predict_store(source))
@@ -113,12 +113,12 @@ def _our_predictions(source: TokenStore, sizes: dict[str, int], dtype: Dtype, op
     return Impl(f"textxfer-{dtype}", build, DTYPES[dtype])
 
 
-def _their_predictions(source: TokenStore, sizes: dict[str, int], options: Options) -> Work:
+def _their_predictions(source: TokenStore, sizes: Sizes, options: Options) -> Work:
     learn = _fastai(source, sizes, 64, options, shuffle=False)
     return Work(peers_fastai.quiet(lambda: learn.get_preds(dl=learn.dls.train)))
 
 
-def _one(sizes: dict[str, int], options: Options) -> Case:
+def _one(sizes: Sizes, options: Options) -> Case:
     """One text of fifteen words."""
     source = synthetic.store(np.array([16]), sizes["vocab"], seed=1)
     text = synthetic.texts(source)[0]
@@ -140,12 +140,12 @@ def _one(sizes: dict[str, int], options: Options) -> Case:
     )
 
 
-def _one_text(source: TokenStore, text: str, sizes: dict[str, int], dtype: Dtype, options: Options) -> Work:
+def _one_text(source: TokenStore, text: str, sizes: Sizes, dtype: Dtype, options: Options) -> Work:
     predictor = class_models.predictor(sizes, source, dtype, options.device)
     return Work(lambda: predictor(text))
 
 
-def _model_alone(source: TokenStore, sizes: dict[str, int], dtype: Dtype, options: Options) -> Work:
+def _model_alone(source: TokenStore, sizes: Sizes, dtype: Dtype, options: Options) -> Work:
     predictor = class_models.predictor(sizes, source, dtype, options.device)
     (ids, lengths), _, _ = next(iter(ClassBatches(source, shuffle=False, device=options.device)))
 
@@ -156,7 +156,7 @@ def _model_alone(source: TokenStore, sizes: dict[str, int], dtype: Dtype, option
     return Work(run)
 
 
-def _long(sizes: dict[str, int], length: int, options: Options) -> Case:
+def _long(sizes: Sizes, length: int, options: Options) -> Case:
     """One long document: time and memory are to grow with its length, memory hardly."""
     source = synthetic.store(np.array([length]), sizes["vocab"])
     dtypes: tuple[Dtype, ...] = ("bf16", "int8")
@@ -166,7 +166,7 @@ def _long(sizes: dict[str, int], length: int, options: Options) -> Case:
     return Case(f"long-{length}", impls, count=length, flops=flops, warmups=1)
 
 
-def _check(sizes: dict[str, int], options: Options) -> dict[str, dict[str, float]]:
+def _check(sizes: Sizes, options: Options) -> dict[str, dict[str, float]]:
     """Return relative errors of the difference of the two logits, on short documents, against float64."""
     lengths = synthetic.lengths(10 * _CHECKED)
     source = synthetic.store(lengths[lengths <= _CHECKED_LENGTH][:_CHECKED], sizes["vocab"])

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import peers_fastai, peers_torch, synthetic
 from benchmarks.driver import Options
@@ -50,7 +50,7 @@ def _last_loss(size: Size, n_steps: int, options: Options, precision: ulmfit.Pre
     learn = learner(size, n_steps, options, precision, dropout=0.0)
     learn.callbacks += callbacks
     learn.fit(1, LR)
-    losses = dict(learn.history.steps)["loss"][-_LAST:]
+    losses = learn.history.steps["loss"][-_LAST:]
     return sum(float(loss) for loss in losses) / len(losses)
 
 
@@ -66,7 +66,7 @@ class _Keep(Callback):
 
     def after_backward(self, learn: Learner) -> None:
         if not self.gradients:
-            self.loss = learn.step.loss.item()
+            self.loss = float(learn.step.loss.detach())
             named = learn.model.named_parameters()
             self.gradients = {name: p.grad.double().clone() for name, p in named if p.grad is not None}
 
@@ -100,8 +100,7 @@ def _plain(
     model.to(dtype)
     loss = F.cross_entropy(model(ids)[0], target.flatten())
     loss.backward()
-    own = dict(model.named_parameters())
-    return loss.item(), {ours: own[theirs].grad for ours, theirs in peers_torch.names(size.layers).items()}
+    return float(loss.detach()), _named(model, peers_torch.names(size.layers))
 
 
 def _ours(size: Size, weights: Mapping[str, Tensor], options: Options, precision: Any) -> _Keep:
@@ -124,8 +123,13 @@ def _fastai(
     logits = learn.model.train()(ids.T.contiguous())[0]
     loss = F.cross_entropy(logits.flatten(0, 1), target.T.flatten())
     loss.backward()
-    own = dict(learn.model.named_parameters())
-    return loss.item(), {ours: own[theirs].grad for ours, theirs in peers_fastai.names(learn.model[0].rnns).items()}
+    return float(loss.detach()), _named(learn.model, peers_fastai.names(learn.model[0].rnns))
+
+
+def _named(model: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return gradients under our names, given those of a peer by ours."""
+    own = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {ours: grad for ours, theirs in names.items() if (grad := own[theirs]) is not None}
 
 
 def _errors(

@@ -110,7 +110,7 @@ class _Inputs:
     def gradients(self, loss: Loss, dtype: torch.dtype, cast: bool = True) -> list[Tensor]:
         """Compute the loss in a dtype; return it and the gradients of activations, weight and bias."""
         parameters = [leaf.to(dtype) if cast else leaf for leaf in self.leaves[1:]]
-        value = loss(self.x.to(dtype), *parameters, self.target)
+        value = loss(self.x.to(dtype), parameters[0], parameters[1], self.target)
         return [value.detach(), *torch.autograd.grad(value, self.leaves)]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.driver import Work
 from benchmarks.peers import optional
-from benchmarks.steps import LR, Closed, Gate
+from benchmarks.steps import EPOCHS, LR, Closed, Gate
 from textxfer.models import AWDLSTMConfig
 from textxfer.text import TokenStore
 
@@ -113,6 +113,12 @@ def trained(learn: Any, steps: int, device: str) -> Work:
     """Return rounds of `steps` batches, as `benchmarks.steps.trained` does for ours."""
     if device == "cpu":
         return Work(quiet(lambda: learn.fit(1, LR)))
+    gate = Gate(lambda gate: quiet(learn.fit)(EPOCHS, LR, cbs=[_hold(gate)]))
+    return Work(lambda: gate.steps(steps), gate.close)
+
+
+def _hold(gate: Gate) -> Any:
+    """Return a callback that stops at a gate before each batch."""
     f = fastai()
 
     class Hold(f.Callback):
@@ -124,14 +130,7 @@ def trained(learn: Any, steps: int, device: str) -> Work:
             except Closed:
                 raise f.CancelFitException from None
 
-    def fit(held: Gate) -> None:
-        nonlocal gate
-        gate = held
-        quiet(learn.fit)(1000, LR, cbs=[Hold()])
-
-    gate: Gate | None = None
-    gate = Gate(fit)
-    return Work(lambda: gate.steps(steps), gate.close)
+    return Hold()
 
 
 def load_lm(learn: Any, weights: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from textxfer.batch import Batch, Loader, Loaders
 from textxfer.training import Learner
 
 LR = 1e-3
-_FOREVER = 1000
+EPOCHS = 1000
 """More epochs than any run has: such a fit ends when it is told to."""
 
 
@@ -97,7 +97,7 @@ def trained(learn: Learner[Any], steps: int, device: str) -> Work:
 
     def fit(gate: Gate) -> None:
         learn.loaders = Loaders(GatedLoader(learn.loaders.train, gate))
-        learn.fit(_FOREVER, LR)
+        learn.fit(EPOCHS, LR)
 
     gate = Gate(fit)
     return Work(lambda: gate.steps(steps), gate.close)
