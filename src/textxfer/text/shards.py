@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ DISTINCT_CHUNKS = 1 << 19
 ALL_CHUNKS = 1 << 24
 """... or to this many chunks."""
 _BLOCK = 1 << 20
-_TYPES = "types.jsonl"
+_TYPES, _LINE = "types.jsonl", 1024
 
 
 class Shard(Protocol):
@@ -75,7 +75,9 @@ class ShardInMemory:
         """Write the contents to files in a new folder."""
         folder.mkdir()
         with (folder / _TYPES).open("w", encoding="ascii") as file:
-            file.writelines(json.dumps(token) + "\n" for token in self.types)
+            # Many to a line: a call of the decoder costs more than a token.
+            starts = range(0, len(self.types), _LINE)
+            file.writelines(json.dumps(self.types[start : start + _LINE]) + "\n" for start in starts)
         for name in ("occurrences", "tokens", "lengths", "numbers"):
             save_array(folder / f"{name}.npy", getattr(self, name))
         return ShardOnDisk(folder)
@@ -102,7 +104,7 @@ class ShardOnDisk:
 
     def _types(self) -> Iterator[str]:
         with (self.folder / _TYPES).open(encoding="ascii") as file:
-            yield from map(json.loads, file)
+            yield from chain.from_iterable(map(json.loads, file))
 
     def _array(self, name: str) -> np.ndarray:
         return np.load(self.folder / f"{name}.npy", mmap_mode="r" if name == "numbers" else None, allow_pickle=False)

@@ -166,8 +166,10 @@ class SpacyTokenizer(_WordTokenizer):
         self._seen += n_words
         if self._spacy is None or self._seen > _RENEW_SPACY:
             self._spacy, self._seen = _blank(self.language), n_words
-            if self._neighbours is None and isinstance(getattr(self._spacy, "rules", None), dict):
-                self._neighbours = Neighbours(self._spacy)
+            if isinstance(getattr(self._spacy, "rules", None), dict):
+                # Attributes of words (shape, norm, "like a number") cost more than the tokens, and nobody reads them.
+                self._spacy.vocab.lex_attr_getters = {}
+                self._neighbours = self._neighbours or Neighbours(self._spacy)
         return self._spacy
 
     def _forget_spacy(self) -> None:
