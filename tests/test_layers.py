@@ -27,7 +27,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "training": BASE,
     "models": BASE | {"kernels"},
     "text": BASE,
-    "callbacks": BASE | {"training"},
+    "callbacks": BASE | {"training", "kernels"},
     "artifact": MIDDLE,
     **dict.fromkeys(PROGRAMS, JOINED | PROGRAMS),
     **dict.fromkeys(TOP, JOINED | PROGRAMS | TOP),

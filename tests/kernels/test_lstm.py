@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textxfer.kernels import LayerState, lstm_layer, lstm_reference, share_buffer
+from textxfer.kernels import LayerState, LSTMWeights, PlainLSTM, WeightDrop, lstm_layer, lstm_reference
 
 T, B, INPUT, H = 6, 3, 5, 4
 
@@ -39,13 +39,18 @@ def test_no_graph_is_made_without_need() -> None:
     assert not y.requires_grad
 
 
-def test_share_buffer_copies_behind_each_other_and_passes_gradients() -> None:
-    weights = [torch.randn(4, 3).requires_grad_(), torch.randn(4).requires_grad_()]
-    views = share_buffer(*weights)
-    assert [view.shape for view in views] == [w.shape for w in weights]
-    assert views[1].data_ptr() - views[0].data_ptr() == 12 * views[0].element_size()
-    factors = [torch.randn(4, 3), torch.randn(4)]
-    torch.stack([(view * factor).sum() for view, factor in zip(views, factors)]).sum().backward()
-    for weight, view, factor in zip(weights, views, factors):
-        assert torch.equal(view, weight)
-        torch.testing.assert_close(weight.grad, factor)
+def test_a_plain_layer_drops_scales_and_gives_the_state_in_the_parameters_dtype() -> None:
+    x, state, weights = arguments()
+    kept = torch.rand(4 * H, H) < 0.6
+    dropped = (weights[1] * kept / 0.6).detach()
+    expected, _ = lstm_reference(x, state, weights[0], dropped, *weights[2:])
+    layer = PlainLSTM(LSTMWeights(*weights), None, WeightDrop(kept, 0.4))
+    torch.testing.assert_close(layer(x, state)[0], expected)
+    y, after = PlainLSTM(LSTMWeights(*weights), torch.bfloat16)(x, state)
+    assert y.dtype == torch.bfloat16 and all(part.dtype == torch.float32 for part in after)
+    assert all(torch.equal(layer.weights[i], weights[i]) for i in (0, 2, 3)), "the parameters themselves stay"
+
+
+def test_a_draw_drops_in_place() -> None:
+    kept = torch.tensor([[True, False]])
+    assert WeightDrop(kept, 0.2).apply_(torch.tensor([[4.0, 4.0]])).tolist() == [[5.0, 0.0]]

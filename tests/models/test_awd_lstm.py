@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textxfer.kernels import lstm_reference
+from textxfer.kernels import PlainLSTM, lstm_reference
 from textxfer.models import AWDLSTM, AWDLSTMConfig
 
 T, B, V = 9, 4, 30
@@ -91,9 +91,10 @@ def test_dropouts_act_where_the_paper_puts_them() -> None:
     assert draw.embed is not None and draw.input is not None
     x = encoder.embedding.weight[ids] * draw.embed[ids] * draw.input
     raw = x
-    for weights, mask in zip(draw.weights, draw.hidden):
-        size = weights.w_hh.shape[1]
-        raw, _ = lstm_reference(x, (torch.zeros(B, size), torch.zeros(B, size)), *weights)
+    for prepared, mask in zip(draw.weights, draw.hidden):
+        assert isinstance(prepared, PlainLSTM)
+        size = prepared.weights.w_hh.shape[1]
+        raw, _ = lstm_reference(x, (torch.zeros(B, size), torch.zeros(B, size)), *prepared.weights)
         assert mask is not None and mask.shape == (1, B, size)
         x = raw * mask
     out = encoder(ids, None, draw)
@@ -136,7 +137,8 @@ def test_evaluation_draws_nothing_and_copies_nothing() -> None:
     encoder(ids)
     assert torch.equal(torch.get_rng_state(), before)
     assert draw.embed is draw.input is None and set(draw.hidden) == {None}
-    assert all(w.w_hh is lstm.weight_hh for w, lstm in zip(draw.weights, encoder.lstms))
+    for prepared, lstm in zip(draw.weights, encoder.lstms):
+        assert isinstance(prepared, PlainLSTM) and prepared.weights.w_hh is lstm.weight_hh
 
 
 def test_two_halves_equal_the_whole() -> None:
@@ -186,13 +188,12 @@ def test_padding_is_not_trained_as_an_input() -> None:
 
 
 def test_bfloat16_stays_close_to_float32() -> None:
-    encoder = AWDLSTM(replace(CONFIG, embed=32, hidden=64))
+    encoder = AWDLSTM(replace(CONFIG, embed=32, hidden=64, dropout_weight=0.0))
     ids, draw = words(), encoder.draw(B)
     expected = encoder(ids, None, draw)
     for module in [encoder, *encoder.lstms]:
         module.compute_dtype = torch.bfloat16
-    low = replace(draw, weights=tuple(type(w)(*(t.bfloat16() for t in w)) for w in draw.weights))
-    out = encoder(ids, None, low)
+    out = encoder(ids, None, replace(draw, weights=encoder.draw(B).weights))
     assert out.raw.dtype == out.dropped.dtype == torch.bfloat16
     assert all(s.dtype == torch.float32 for layer in out.hidden for s in layer)
     scale = expected.raw.abs().max()

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import torch
 
-from textxfer.models.dropout import EncoderDraw, dropped_weight, locked_mask, masked, word_mask
+from textxfer.kernels import SharedWeight
+from textxfer.models.dropout import EncoderDraw, locked_mask, masked, word_mask
 
 LIKE = torch.zeros(())
 
 
 def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
-    weight = torch.randn(4, 4)
     before = torch.get_rng_state()
     assert locked_mask(3, 4, 0.0, LIKE) is None
     assert word_mask(9, 0.0, LIKE) is None
-    assert dropped_weight(weight, 0.5, training=False) is weight
-    assert dropped_weight(weight, 0.0, training=True) is weight
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -21,15 +19,6 @@ def test_shapes() -> None:
     mask, words = locked_mask(3, 4, 0.5, LIKE), word_mask(9, 0.5, LIKE)
     assert mask is not None and mask.shape == (1, 3, 4)
     assert words is not None and words.shape == (9, 1)
-
-
-def test_dropped_weight_scales_the_others_and_blocks_gradient_where_dropped() -> None:
-    weight = torch.randn(40, 40).requires_grad_()
-    dropped = dropped_weight(weight, 0.3, training=True)
-    kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], weight[kept] / 0.7)
-    dropped.sum().backward()
-    torch.testing.assert_close(weight.grad, kept / 0.7)
 
 
 def test_masking_keeps_dtype_and_does_not_round_the_scale() -> None:
@@ -44,7 +33,7 @@ def test_masking_keeps_dtype_and_does_not_round_the_scale() -> None:
 
 def test_rows_of_a_draw() -> None:
     mask = torch.arange(6.0).view(1, 3, 2)
-    draw = EncoderDraw(None, mask, (None, mask), ()).rows(1, 3)
+    draw = EncoderDraw(None, mask, (None, mask), SharedWeight(torch.zeros(2, 2)), ()).rows(1, 3)
     assert draw.embed is None and draw.hidden[0] is None
     for part in (draw.input, draw.hidden[1]):
         assert part is not None and torch.equal(part, mask[:, 1:3])

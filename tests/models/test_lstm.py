@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 
-from textxfer.kernels import lstm_reference
+from textxfer.kernels import PlainLSTM, PreparedLSTM, cpu_multiplies_bf16, lstm_reference
 from textxfer.models import WeightDropLSTM
 
 T, B, INPUT, H = 5, 3, 4, 6
@@ -27,25 +28,27 @@ def test_names_on_disk_are_plain() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_equals_the_reference_with_the_drawn_weights(training: bool) -> None:
     lstm = WeightDropLSTM(INPUT, H, 0.5).train(training)
-    weights = lstm.draw_weights()
+    prepared = lstm.draw_weights()
+    assert isinstance(prepared, PlainLSTM)
     x, state = torch.randn(T, B, INPUT), (torch.randn(B, H), torch.randn(B, H))
-    y, after = lstm(x, state, weights)
-    expected, expected_after = lstm_reference(x, state, *weights)
+    y, after = lstm(x, state, prepared)
+    expected, expected_after = lstm_reference(x, state, *prepared.weights)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(after, expected_after)
-    assert (weights.w_hh is lstm.weight_hh) is not training
+    assert (prepared.weights.w_hh is lstm.weight_hh) is not training
 
 
 def test_dropped_weights_change_output_and_get_no_gradient() -> None:
     lstm = WeightDropLSTM(INPUT, H, 0.5)
     x = torch.randn(T, B, INPUT)
-    weights = lstm.draw_weights()
-    y, _ = lstm(x, None, weights)
+    prepared = lstm.draw_weights()
+    assert isinstance(prepared, PlainLSTM)
+    y, _ = lstm(x, None, prepared)
     assert not torch.allclose(y, lstm.eval()(x)[0])
     y.square().sum().backward()
     grad = lstm.weight_hh.grad
     assert grad is not None
-    assert torch.equal(grad == 0, weights.w_hh == 0)
+    assert torch.equal(grad == 0, prepared.weights.w_hh == 0)
     assert 0 < (grad == 0).sum() < grad.numel()
 
 
@@ -65,6 +68,37 @@ def test_compute_dtype_leaves_parameters_gradients_and_state_alone(dtype: torch.
     assert all(s.dtype == torch.float32 for s in state)
     y.float().sum().backward()
     assert all(p.grad is not None and p.dtype == p.grad.dtype == torch.float32 for p in lstm.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_evaluation_prepares_the_weights_once_until_they_change(dtype: torch.dtype) -> None:
+    lstm = WeightDropLSTM(INPUT, H, 0.5).eval()
+    lstm.compute_dtype = dtype
+
+    def prepared() -> PreparedLSTM:
+        with torch.no_grad():
+            return lstm.draw_weights()
+
+    first = prepared()
+    assert prepared() is first and copy.deepcopy(lstm)._prepared is None
+    with torch.no_grad():
+        lstm.weight_hh.mul_(2)
+    second = prepared()
+    assert second is not first and prepared() is second
+    lstm.compute_dtype = torch.float64
+    assert prepared() is not second
+    lstm.train()
+    assert lstm._prepared is None
+    assert lstm.eval().draw_weights() is not lstm.draw_weights(), "with gradient, each call has its own graph"
+
+
+@pytest.mark.skipif(not cpu_multiplies_bf16(), reason="this CPU has no bfloat16 products")
+def test_dropped_weights_get_no_gradient_in_bfloat16_either() -> None:
+    lstm = WeightDropLSTM(INPUT, H, 0.5)
+    lstm.compute_dtype = torch.bfloat16
+    lstm(torch.randn(T, B, INPUT))[0].square().sum().backward()
+    grad = lstm.weight_hh.grad
+    assert grad is not None and 0.3 < (grad == 0).float().mean() < 0.7
 
 
 def test_a_frozen_layer_passes_gradient_on() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import nn
 
+from textxfer.kernels import cpu_multiplies_bf16
 from textxfer.training.callback import Callback, Order
 
 if TYPE_CHECKING:
@@ -125,5 +126,4 @@ class MixedPrecision(Callback):
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether torch's CPU kernels take bfloat16; without vector instructions for it they are slower than float32."""
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return cpu_multiplies_bf16()

@@ -1,17 +1,50 @@
 """Fast paths behind plain functions, each with its reference version beside it."""
 
 from textxfer.kernels.cross_entropy import IGNORE, cross_entropy, cross_entropy_reference
-from textxfer.kernels.lstm import LayerState, lstm_layer, lstm_reference, share_buffer
-from textxfer.kernels.masks import check_dropout, keep_mask
+from textxfer.kernels.deferred import DeferredGrads, SharedWeight, token_of
+from textxfer.kernels.embedding import lookup, lookup_reference
+from textxfer.kernels.linear_ce import (
+    TokenLosses,
+    linear_cross_entropy,
+    linear_cross_entropy_reference,
+    token_losses,
+)
+from textxfer.kernels.lstm import (
+    LayerState,
+    LSTMWeights,
+    PlainLSTM,
+    PreparedLSTM,
+    WeightDrop,
+    lstm_layer,
+    lstm_reference,
+)
+from textxfer.kernels.lstm_cpu import cpu_multiplies_bf16
+from textxfer.kernels.masks import check_dropout, draw_kept, keep_mask
+from textxfer.kernels.prepare import prepare_lstm
 
 __all__ = [
     "IGNORE",
+    "DeferredGrads",
+    "LSTMWeights",
     "LayerState",
+    "PlainLSTM",
+    "PreparedLSTM",
+    "SharedWeight",
+    "TokenLosses",
+    "WeightDrop",
     "check_dropout",
+    "cpu_multiplies_bf16",
     "cross_entropy",
     "cross_entropy_reference",
+    "draw_kept",
     "keep_mask",
+    "linear_cross_entropy",
+    "linear_cross_entropy_reference",
+    "lookup",
+    "lookup_reference",
     "lstm_layer",
     "lstm_reference",
-    "share_buffer",
+    "prepare_lstm",
+    "token_losses",
+    "token_of",
 ]

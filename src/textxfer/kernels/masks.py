@@ -34,13 +34,20 @@ def keep_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
     Raises:
         ValueError: `p` is not a probability below 1.
     """
+    return draw_kept(shape, p, like.device).to(like.dtype).mul_(1 / (1 - p))
+
+
+def draw_kept(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
+    """Draw what a dropout keeps, a byte per element: True with probability 1 - `p`.
+
+    Args and Raises: as `keep_mask`.
+    """
     check_dropout(p)
     n = math.prod(shape)
-    bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None)
     # Clamped because a threshold of 2**15 would not fit the 16 bits that it is compared with.
     threshold = min(round(p * _LEVELS) + _INT16_MIN, _INT16_MAX)
-    kept = bits.view(torch.int16)[:n] >= threshold
-    return kept.view(*shape).to(like.dtype).mul_(1 / (1 - p))
+    return (bits.view(torch.int16)[:n] >= threshold).view(*shape)
 
 
 def check_dropout(p: float, name: str = "p") -> None:

@@ -14,10 +14,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textxfer.kernels import LayerState, check_dropout
+from textxfer.kernels import LayerState, SharedWeight, check_dropout, lookup
 from textxfer.models.dropout import EncoderDraw, locked_mask, masked, word_mask
 from textxfer.models.lstm import WeightDropLSTM
 
@@ -177,13 +176,15 @@ class AWDLSTM(nn.Module):
         """Draw all masks for `batch` rows, or none in evaluation, and prepare the layers' weights."""
         weights = tuple(lstm.draw_weights() for lstm in self.lstms)
         config, like = self.config, self.embedding.weight
+        table = SharedWeight(like)
         if not self.training:
-            return EncoderDraw(None, None, (None,) * config.layers, weights)
+            return EncoderDraw(None, None, (None,) * config.layers, table, weights)
         dropouts = [config.dropout_hidden] * (config.layers - 1) + [config.dropout_output]
         return EncoderDraw(
             embed=word_mask(config.vocab, config.dropout_embed, like),
             input=locked_mask(batch, config.embed, config.dropout_input, like),
             hidden=tuple(locked_mask(batch, out, p, like) for (_, out), p in zip(config.sizes, dropouts)),
+            table=table,
             weights=weights,
         )
 
@@ -193,7 +194,7 @@ class AWDLSTM(nn.Module):
 
     def embed(self, ids: Tensor, draw: EncoderDraw) -> Tensor:
         """Look up word vectors and drop whole words and features: (T, B) to (T, B, E)."""
-        vectors = F.embedding(ids, self.embedding.weight, self.config.pad_id)
+        vectors = lookup(ids, draw.table, self.config.pad_id)
         if draw.embed is not None:
             vectors = vectors * draw.embed[ids]
         return masked(vectors, draw.input).to(self.compute_dtype or vectors.dtype)

@@ -9,27 +9,10 @@ document into windows changes nothing but where the gradient stops. fastai draws
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from torch import Tensor
 
-from textxfer.kernels import keep_mask
-
-
-class LSTMWeights(NamedTuple):
-    """The weights of one LSTM layer as one batch uses them: recurrent ones dropped, all in the compute dtype.
-
-    Attributes:
-        w_ih: Input weights, (4H, I).
-        w_hh: Recurrent weights, (4H, H).
-        b_ih: First bias, (4H,).
-        b_hh: Second bias, (4H,).
-    """
-
-    w_ih: Tensor
-    w_hh: Tensor
-    b_ih: Tensor
-    b_hh: Tensor
+from textxfer.kernels import PreparedLSTM, SharedWeight, keep_mask
 
 
 @dataclass(frozen=True)
@@ -41,13 +24,15 @@ class EncoderDraw:
         input: Mask of the embedded words, the same at every step, (1, B, E).
         hidden: Masks of the layers' outputs, the same at every step, (1, B, H) each; the last one is the output
             dropout, (1, B, E).
-        weights: The layers' weights for this batch.
+        table: The word vectors, for all look-ups of the batch and for a decoder that is tied to them.
+        weights: The layers, prepared with the weights of this draw.
     """
 
     embed: Tensor | None
     input: Tensor | None
     hidden: tuple[Tensor | None, ...]
-    weights: tuple[LSTMWeights, ...]
+    table: SharedWeight
+    weights: tuple[PreparedLSTM, ...]
 
     def rows(self, start: int, stop: int) -> EncoderDraw:
         """Return the draw of the batch's rows `start` to `stop` (exclusive)."""
@@ -55,6 +40,7 @@ class EncoderDraw:
             self.embed,
             _rows(self.input, start, stop),
             tuple(_rows(mask, start, stop) for mask in self.hidden),
+            self.table,
             self.weights,
         )
 
@@ -90,17 +76,6 @@ def word_mask(vocab: int, p: float, like: Tensor) -> Tensor | None:
         The mask, (V, 1), or None if `p` is 0.
     """
     return keep_mask((vocab, 1), p, like) if p else None
-
-
-def dropped_weight(weight: Tensor, p: float, training: bool) -> Tensor:
-    """Drop single weights (DropConnect, Wan et al. 2013): the weight itself, not a copy, where nothing is dropped.
-
-    Args:
-        weight: The raw parameter, which stays as it is; its gradient is zero where the returned tensor was dropped.
-        p: Probability of a zero, 0 <= p < 1.
-        training: Whether to drop at all.
-    """
-    return weight * keep_mask(weight.shape, p, weight) if training and p else weight
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -6,30 +6,62 @@ Shapes: T time, B batch, V vocabulary, E embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textxfer.kernels import LayerState, cross_entropy
+from textxfer.kernels import LayerState, SharedWeight, cross_entropy, linear_cross_entropy
 from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig, State
 
 
-class LMOutput(NamedTuple):
+class Decoder(NamedTuple):
+    """The last layer as one batch uses it.
+
+    Attributes:
+        weight: Weights, (V, E).
+        bias: Bias, (V,), or None.
+        shared: The same weights where the embedding is them, too, for gradients in one place; None if untied.
+        dtype: The compute dtype.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    shared: SharedWeight | None
+    dtype: torch.dtype
+
+    def logits(self, activations: Tensor) -> Tensor:
+        """Map activations, (..., E), to logits, (..., V)."""
+        bias = None if self.bias is None else self.bias.to(self.dtype)
+        return F.linear(activations.to(self.dtype), self.weight.to(self.dtype), bias)
+
+
+@dataclass(frozen=True, eq=False)
+class LMOutput:
     """What a language model returns.
 
     Attributes:
-        logits: Unnormalized log-probabilities of the next word, (T, B, V), in the compute dtype.
         hidden: State after the window, per layer.
         raw: Last layer's output before the output dropout, (T, B, E).
-        dropped: The same after it, (T, B, E).
+        dropped: The same after it, (T, B, E): what the decoder sees.
+        decoder: The last layer.
     """
 
-    logits: Tensor
     hidden: State
     raw: Tensor
     dropped: Tensor
+    decoder: Decoder
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Unnormalized log-probabilities of the next word, (T, B, V), in the compute dtype.
+
+        Computed when asked for: `token_loss` does without them, and they are large.
+        """
+        return self.decoder.logits(self.dropped)
 
 
 class LanguageModel(nn.Module):
@@ -65,15 +97,19 @@ class LanguageModel(nn.Module):
             ids: Word ids, (T, B).
             state: State before the window, per layer; zeros if None.
         """
-        raw, dropped, hidden = self.encoder(ids, state)
-        return LMOutput(self.decode(dropped), hidden, raw, dropped)
+        draw = self.encoder.draw(ids.shape[1])
+        raw, dropped, hidden = self.encoder(ids, state, draw)
+        return LMOutput(hidden, raw, dropped, self.decoder(draw.table))
+
+    def decoder(self, table: SharedWeight | None = None) -> Decoder:
+        """Return the last layer; with the batch's draw of word vectors if they have their gradients in one place."""
+        weight = self.encoder.embedding.weight if self.decoder_weight is None else self.decoder_weight
+        shared = table if self.decoder_weight is None else None
+        return Decoder(weight, self.decoder_bias, shared, self.compute_dtype or weight.dtype)
 
     def decode(self, activations: Tensor) -> Tensor:
         """Map activations, (..., E), to logits, (..., V)."""
-        weight = self.encoder.embedding.weight if self.decoder_weight is None else self.decoder_weight
-        dtype = self.compute_dtype or weight.dtype
-        bias = None if self.decoder_bias is None else self.decoder_bias.to(dtype)
-        return F.linear(activations.to(dtype), weight.to(dtype), bias)
+        return self.decoder().logits(activations)
 
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
         """Return the groups of Howard & Ruder's scripts: each LSTM layer, then decoder and embedding together."""
@@ -82,11 +118,39 @@ class LanguageModel(nn.Module):
         return [*groups, ("decoder", [*self.encoder.embedding.parameters(), *decoder])]
 
 
-def token_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Compute the mean cross-entropy in nats per token, in float32; 0 if no token counts.
+class TokenLoss:
+    """The mean cross-entropy in nats per token, in float32; 0 if no token counts.
 
-    Args:
-        logits: (T, B, V), any float dtype.
-        target: Ids of the right words, (T, B); -100 where there is none.
+    From logits, as any loss; or from a language model's output, without the logits: see `linear_cross_entropy`.
     """
-    return cross_entropy(logits.flatten(0, -2), target.flatten())
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss from logits.
+
+        Args:
+            logits: (T, B, V), any float dtype.
+            target: Ids of the right words, (T, B); -100 where there is none.
+        """
+        return cross_entropy(logits.flatten(0, -2), target.flatten())
+
+    def accepts(self, out: object) -> bool:
+        """Whether `of_output` can take this output."""
+        # In float16 the gradient must be formed after the loss is scaled.
+        return isinstance(out, LMOutput) and out.decoder.dtype != torch.float16
+
+    def of_output(self, out: LMOutput, target: Tensor) -> Tensor:
+        """Compute the loss from what a language model returned.
+
+        Args:
+            out: Its output.
+            target: Ids of the right words, (T, B); -100 where there is none.
+        """
+        weight, bias, shared, dtype = out.decoder
+        return linear_cross_entropy(out.dropped.to(dtype).flatten(0, -2), shared or weight, bias, target.flatten())
+
+    def __repr__(self) -> str:
+        return "token_loss"
+
+
+token_loss = TokenLoss()
+"""The loss of language models."""

@@ -6,19 +6,27 @@ Shapes: T time, B batch, I input features, H hidden features.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from textxfer.kernels import LayerState, check_dropout, lstm_layer, share_buffer
-from textxfer.models.dropout import LSTMWeights, dropped_weight
+from textxfer.kernels import (
+    LayerState,
+    LSTMWeights,
+    PreparedLSTM,
+    WeightDrop,
+    check_dropout,
+    draw_kept,
+    prepare_lstm,
+)
 
 
 class WeightDropLSTM(nn.Module):
     """An LSTM layer whose recurrent weights are dropped in training (Merity et al. 2017, section 2).
 
-    The raw matrix is the parameter, under a plain name; the dropped one is an argument of the kernel and lives for
-    one batch. In evaluation no copy is made.
+    The raw matrix is the parameter, under a plain name; the dropped one belongs to what `draw_weights` returns and
+    lives for one batch. In evaluation without gradient, what the kernel makes of the weights is kept until they change.
 
     Args:
         input_size: Features of the input, I.
@@ -39,6 +47,7 @@ class WeightDropLSTM(nn.Module):
         self.hidden_size = hidden_size
         self.dropout_weight = dropout_weight
         self.compute_dtype = None
+        self._prepared: tuple[tuple[object, ...], PreparedLSTM] | None = None  # for evaluation without gradient
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
         self.bias_ih = nn.Parameter(torch.empty(4 * hidden_size))
@@ -56,15 +65,21 @@ class WeightDropLSTM(nn.Module):
         zeros = self.weight_hh.new_zeros(batch, self.hidden_size)
         return zeros, zeros
 
-    def draw_weights(self) -> LSTMWeights:
-        """Drop recurrent weights, if the layer is training, and cast everything to the compute dtype."""
-        w_hh = dropped_weight(self.weight_hh, self.dropout_weight, self.training)
-        dtype = self.compute_dtype or w_hh.dtype
-        weights = tuple(w.to(dtype) for w in (self.weight_ih, w_hh, self.bias_ih, self.bias_hh))
-        return LSTMWeights(*(share_buffer(*weights) if w_hh.is_cuda else weights))
+    def draw_weights(self) -> PreparedLSTM:
+        """Drop recurrent weights, if the layer is training, and prepare all for the kernel of the compute dtype."""
+        weights = LSTMWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        if self.training and self.dropout_weight:
+            kept = draw_kept(self.weight_hh.shape, self.dropout_weight, self.weight_hh.device)
+            return prepare_lstm(weights, self.compute_dtype, WeightDrop(kept, self.dropout_weight))
+        if self.training or torch.is_grad_enabled():
+            return prepare_lstm(weights, self.compute_dtype)
+        key = (self.compute_dtype, *(_state_of(weight) for weight in weights))
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = key, prepare_lstm(weights, self.compute_dtype)
+        return self._prepared[1]
 
     def forward(
-        self, x: Tensor, state: LayerState | None = None, weights: LSTMWeights | None = None
+        self, x: Tensor, state: LayerState | None = None, weights: PreparedLSTM | None = None
     ) -> tuple[Tensor, LayerState]:
         """Run the layer over a window.
 
@@ -77,12 +92,24 @@ class WeightDropLSTM(nn.Module):
             The hidden states, (T, B, H), in the compute dtype, and the state after the window in the parameters'
             dtype: it can be carried on and saved whatever dtype the next window is computed in.
         """
-        h, c = self.initial_state(x.shape[1]) if state is None else state
-        weights = self.draw_weights() if weights is None else weights
-        dtype = weights.w_hh.dtype
-        y, (h, c) = lstm_layer(x.to(dtype), (h.to(dtype), c.to(dtype)), *weights)
-        return y, (h.to(self.weight_hh.dtype), c.to(self.weight_hh.dtype))
+        state = self.initial_state(x.shape[1]) if state is None else state
+        return (self.draw_weights() if weights is None else weights)(x, state)
+
+    def train(self, mode: bool = True) -> WeightDropLSTM:
+        """Change between training and evaluation; training forgets the weights prepared for evaluation."""
+        if mode:
+            self._prepared = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the prepared weights behind: a copy makes its own."""
+        return {**super().__getstate__(), "_prepared": None}
 
     def extra_repr(self) -> str:
         """Show the sizes and the dropout."""
         return f"{self.input_size}, {self.hidden_size}, dropout_weight={self.dropout_weight}"
+
+
+def _state_of(weight: Tensor) -> tuple[int, int]:
+    """Return what changes whenever a parameter is assigned or written to."""
+    return weight.data_ptr(), weight._version

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -57,7 +57,8 @@ class Step:
         target: What the prediction is compared with.
         n: Number of targets that count (tokens or documents).
         out: What the model returned.
-        pred: The part of `out` that the loss compares with the target.
+        pred: The part of `out` that the loss compares with the target. A loss that takes `out` itself (`OutputLoss`)
+            does without it; it is then made when it is first read.
         loss: The loss as reported: never scaled, never regularized, never assigned by a callback.
         objective: What is differentiated; callbacks add their terms here.
         update: The function that applies the gradients. None holds the update back, so that gradients accumulate.
@@ -86,16 +87,54 @@ class Step:
 
         def __getattr__(self, name: str) -> Any:
             """Explain why a field cannot be read: only called when the ordinary look-up found nothing."""
+            if name == "pred" and self.has("out"):
+                self.pred = prediction(self.out)
+                return self.pred
             if name in _SET_BY:
                 raise StepError(f"step.{name} is not set yet: it is set by {_SET_BY[name]}")
             raise StepError(f"a step has no field {name!r}; it has {', '.join(self.__slots__)}")
+
+    def has(self, name: str) -> bool:
+        """Whether a field has been set."""
+        try:
+            object.__getattribute__(self, name)
+        except AttributeError:
+            return False
+        return True
 
     def clear(self) -> None:
         """Let go of the tensors of the batch, so that they do not outlive their fit."""
         self.inputs, self.target, self.update = (), None, None
         for name in _SET_BY:
-            if hasattr(self, name):
+            if self.has(name):
                 delattr(self, name)
+
+
+def prediction(out: Any) -> Tensor:
+    """Return the part of a model's output that the loss looks at: the output itself or its field `logits`."""
+    logits = out if isinstance(out, Tensor) else getattr(out, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"the model returned {type(out).__name__}; it must return a tensor or a record with a tensor field 'logits'"
+        )
+    return logits
+
+
+@runtime_checkable
+class OutputLoss(Protocol):
+    """A loss that can be computed from all that the model returned, without a prediction made first."""
+
+    def __call__(self, pred: Tensor, target: Tensor, /) -> Tensor:
+        """Compute the loss from a prediction."""
+        ...
+
+    def accepts(self, out: Any) -> bool:
+        """Whether `of_output` can take what a model returned."""
+        ...
+
+    def of_output(self, out: Any, target: Tensor) -> Tensor:
+        """Compute the loss from what the model returned."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from textxfer.batch import Batch, Loader, batches_from, epoch_length
-from textxfer.training.callback import Callback, Step
+from textxfer.training.callback import Callback, OutputLoss, Step, prediction
 from textxfer.training.dispatch import annotate, shapes
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def compute(learn: Learner, step: Step) -> None:
     with learn.fire.around(learn):
         try:
             step.out = learn.forward(*step.inputs)
-            step.pred = prediction(step.out)
+            if not _takes_output(learn, step):
+                step.pred = prediction(step.out)
         except BaseException as error:
             annotate(error, "the forward pass", learn, shapes(step))
             raise
@@ -102,8 +103,15 @@ def compute(learn: Learner, step: Step) -> None:
             raise
 
 
+def _takes_output(learn: Learner, step: Step) -> bool:
+    """Whether the loss works on the model's output itself, unless a callback asks for the prediction or replaces it."""
+    return step.target is not None and isinstance(learn.loss_fn, OutputLoss) and learn.loss_fn.accepts(step.out)
+
+
 def _loss(learn: Learner, step: Step, target: Tensor) -> Tensor:
     try:
+        if isinstance(learn.loss_fn, OutputLoss) and not step.has("pred"):
+            return learn.loss_fn.of_output(step.out, target)
         return learn.loss_fn(step.pred, target)
     except BaseException as error:
         annotate(error, "the loss", learn, shapes(step))
@@ -127,7 +135,9 @@ def _record(learn: Learner, step: Step) -> None:
         return
     loss = step.loss.detach()
     with torch.no_grad():
-        learn.pass_metrics[step.training].update(step.pred.detach(), step.target, step.n, loss)
+        metrics = learn.pass_metrics[step.training]
+        # The prediction is large and may not have been made: only for metrics that look at it.
+        metrics.update(step.pred.detach() if metrics.reads_pred else loss, step.target, step.n, loss)
     if step.training:
         at, group = learn.progress, learn.optimizer.param_groups[0]
         momentum = group["betas"][0] if "betas" in group else group["momentum"]
@@ -144,13 +154,3 @@ def batch_to(batch: Batch, device: torch.device) -> Batch:
     """Move the tensors of a batch to a device."""
     inputs = tuple(item.to(device) if isinstance(item, Tensor) else item for item in batch.inputs)
     return Batch(inputs, None if batch.target is None else batch.target.to(device), batch.n)
-
-
-def prediction(out: Any) -> Tensor:
-    """Return the part of a model's output that the loss looks at: the output itself or its field `logits`."""
-    logits = out if isinstance(out, Tensor) else getattr(out, "logits", None)
-    if not isinstance(logits, Tensor):
-        raise TypeError(
-            f"the model returned {type(out).__name__}; it must return a tensor or a record with a tensor field 'logits'"
-        )
-    return logits

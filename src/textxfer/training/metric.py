@@ -24,10 +24,12 @@ class Metric(ABC):
     Attributes:
         name: Key of the figure in `learn.results` and in the history.
         better: Which values are better: "lower" or "higher".
+        reads_pred: Whether `update` looks at the prediction; if no metric does, it need not be made.
     """
 
     name: str
     better: Better
+    reads_pred: bool = True
 
     @abstractmethod
     def reset(self) -> None:

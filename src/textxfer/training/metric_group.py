@@ -43,6 +43,11 @@ class MetricGroup:
                 return metric
         raise KeyError(f"no metric is called {name!r}; there are {', '.join(m.name for m in self.metrics) or 'none'}")
 
+    @property
+    def reads_pred(self) -> bool:
+        """Whether a metric looks at the prediction."""
+        return any(metric.reads_pred for metric in self.metrics)
+
     def reset(self) -> None:
         """Forget everything: a pass begins."""
         for metric in self.metrics:

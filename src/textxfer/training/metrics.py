@@ -42,6 +42,7 @@ class Loss(SumMetric):
 
     name = "loss"
     better = "lower"
+    reads_pred = False
 
     def sums(self, pred: Tensor, target: Tensor, n: int, loss: Tensor) -> Tensor:
         """Return (summed loss, number of targets)."""

@@ -1,0 +1,240 @@
+"""An LSTM layer on CPUs that multiply in bfloat16: half the bytes and twice the products of float32, or more.
+
+Shapes: T time, B batch, I input features, H hidden features.
+
+torch's own bfloat16 LSTM reads its weights in the layout they come in at every step, computes weight gradients in
+float32, and rounds the cell to 16 bits between windows. Here the recurrent matrix is packed once per draw in the layout
+that oneDNN wants; all products that do not depend on the recurrence (input projection, gradients of input and weights)
+are one large product per window; products have bfloat16 operands and sum in float32; gates and cell are float32.
+
+`PlainLSTM` is the reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from textxfer.kernels.deferred import DeferredGrads, token_of
+from textxfer.kernels.lstm import LayerState, LSTMWeights, WeightDrop
+
+_BF16 = torch.bfloat16
+_ROWS = 32  # for which oneDNN lays packed weights out; they work with any number
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def usable(weights: LSTMWeights, dtype: torch.dtype | None) -> bool:
+    """Whether `PackedLSTM` can run these weights in this dtype on this machine."""
+    fits = dtype == _BF16 and all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
+    return fits and torch.backends.mkldnn.enabled and cpu_multiplies_bf16()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class PackedLSTM:
+    """A layer prepared for bfloat16 products on a CPU; see `PreparedLSTM`.
+
+    Args:
+        weights: The parameters, float32.
+        drop: Which recurrent weights are dropped; None for none.
+    """
+
+    def __init__(self, weights: LSTMWeights, drop: WeightDrop | None = None) -> None:
+        w_ih, w_hh, b_ih, b_hh = (weight.detach() for weight in weights)
+        dropped = w_hh if drop is None else drop.apply_(w_hh.clone())
+        self.packed = _Packed(w_ih.to(_BF16), dropped.to(_BF16), (b_ih + b_hh).to(_BF16))
+        needed = [weight.requires_grad for weight in weights]
+        self.grads = DeferredGrads(needed)
+        self.token = token_of(self.grads, weights, _Finish(tuple(needed), drop)) if any(needed) else w_ih.new_empty(0)
+
+    def __call__(self, x: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Run over a window; see `PreparedLSTM`."""
+        x = x.to(_BF16)
+        inputs = (x, *state, self.token)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+            y, h, c = _Window.apply(*inputs, self.packed, self.grads)
+        else:
+            y, h, c = _run(x, state, self.packed, saved=None)
+        return y, (h, c)
+
+
+class _Packed:
+    """Weights in bfloat16; the recurrent ones in oneDNN's layout for each direction."""
+
+    def __init__(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor) -> None:
+        self.w_ih, self.bias = w_ih, bias
+        self.hidden = w_hh.shape[1]
+        self.forward = _pack(w_hh)
+        self._w_hh: Tensor | None = w_hh
+        self._backward: Tensor | None = None
+
+    @property
+    def backward(self) -> Tensor:
+        """The transposed recurrent weights: made when the first gradient comes by, after which the plain ones go."""
+        if self._w_hh is not None:
+            self._backward, self._w_hh = _pack(self._w_hh.t().contiguous()), None
+        assert self._backward is not None
+        return self._backward
+
+
+class _Saved(NamedTuple):
+    """What backward needs of each step: factors that were at hand in the forward pass, all float32.
+
+    Attributes:
+        gates: What the gradient of the cell (input, forget and cell gate) or of h (output gate) is multiplied by to
+            become that of the gate before its non-linearity, (T, B, 4H), in the order of torch's gates.
+        cell: What the gradient of h is multiplied by to become that of the cell, (T, B, H).
+        forget: The forget gate, (T, B, H).
+    """
+
+    gates: Tensor
+    cell: Tensor
+    forget: Tensor
+
+    @classmethod
+    def empty(cls, steps: int, batch: int, hidden: int) -> _Saved:
+        return cls(*(torch.empty(steps, batch, n * hidden) for n in (4, 1, 1)))
+
+
+def _run(x: Tensor, state: LayerState, packed: _Packed, saved: _Saved | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Run over a window: all hidden states in bfloat16, the last one and the cell in float32."""
+    steps, batch, _ = x.shape
+    projected = F.linear(x.reshape(steps * batch, -1), packed.w_ih, packed.bias).view(steps, batch, -1)
+    y = torch.empty(steps, batch, packed.hidden, dtype=_BF16)
+    step = _Step(batch, packed, state)
+    for t, (inputs, out) in enumerate(zip(projected.unbind(0), y.unbind(0))):
+        step.forward(inputs, out)
+        if saved is not None:
+            step.save(*(part[t] for part in saved))
+    return y, step.h, step.c
+
+
+class _Step:
+    """Buffers of one time step, and the LSTM equations on them."""
+
+    def __init__(self, batch: int, packed: _Packed, state: LayerState) -> None:
+        hidden = packed.hidden
+        self.packed = packed
+        self.h = torch.empty(batch, hidden)
+        self.c, self.c_before = state[1].detach().clone(), torch.empty(batch, hidden)
+        self.h_bf16 = state[0].detach().to(_BF16)
+        self.gates = torch.empty(batch, 4 * hidden)
+        self.i, self.f, self.g, self.o = self.gates.split(hidden, dim=1)
+        self.i_and_f = self.gates[:, : 2 * hidden]
+        self.ig, self.tanh_c = torch.empty(2, batch, hidden)
+
+    def forward(self, projected: Tensor, out: Tensor) -> None:
+        """Go one step on: projected input (B, 4H) in, hidden state (B, H) out, both bfloat16."""
+        self.gates.copy_(_product(self.h_bf16, self.packed.forward, projected))
+        self.i_and_f.sigmoid_()
+        self.g.tanh_()
+        self.o.sigmoid_()
+        self.c, self.c_before = self.c_before, self.c
+        torch.mul(self.i, self.g, out=self.ig)
+        torch.addcmul(self.ig, self.f, self.c_before, out=self.c)
+        torch.tanh(self.c, out=self.tanh_c)
+        torch.mul(self.o, self.tanh_c, out=self.h)
+        out.copy_(self.h)
+        self.h_bf16 = out
+
+    def save(self, gates: Tensor, cell: Tensor, forget: Tensor) -> None:
+        """Write the factors of `_Saved` for this step."""
+        torch.addcmul(self.gates, self.gates, self.gates, value=-1, out=gates)  # s (1 - s), right for all but g
+        i, f, g, o = gates.split(self.h.shape[1], dim=1)
+        i.mul_(self.g)
+        f.mul_(self.c_before)
+        torch.addcmul(self.i, self.ig, self.g, value=-1, out=g)  # i (1 - g^2)
+        o.mul_(self.tanh_c)
+        torch.addcmul(self.o, self.h, self.tanh_c, value=-1, out=cell)  # o (1 - tanh^2 c)
+        forget.copy_(self.f)
+
+
+class _Window(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, h: Tensor, c: Tensor, token: Tensor, packed: _Packed, grads: DeferredGrads
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.packed, ctx.grads = packed, grads
+        ctx.factors = _Saved.empty(x.shape[0], x.shape[1], packed.hidden)
+        y, h_last, c_last = _run(x, (h, c), packed, ctx.factors)
+        ctx.save_for_backward(x, h, y)
+        ctx.set_materialize_grads(False)
+        return y, h_last, c_last
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator hides the parameters' names)
+        ctx: Any, *grad_outputs: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        x, h, y = ctx.saved_tensors
+        packed: _Packed = ctx.packed
+        d_gates, dh, dc = _through_time(ctx.factors, packed, *grad_outputs)
+        flat = d_gates.flatten(0, 1)
+        _add_weight_grads(ctx.grads, flat, x, h, y)
+        dx = (flat @ packed.w_ih).view_as(x) if ctx.needs_input_grad[0] else None
+        return dx, dh, dc, x.new_empty(0, dtype=torch.float32), None, None
+
+
+def _through_time(
+    saved: _Saved, packed: _Packed, dy: Tensor | None, dh_last: Tensor | None, dc_last: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Go back through the window: gradients before the gates' non-linearities, (T, B, 4H), and of the state."""
+    steps, batch, hidden = saved.cell.shape
+    d_gates = torch.empty(steps, batch, 4 * hidden, dtype=_BF16)
+    outputs = torch.zeros(steps, batch, hidden, dtype=_BF16) if dy is None else dy.to(_BF16)
+    dc = torch.zeros(batch, hidden) if dc_last is None else dc_last.clone()
+    dh = outputs[-1].float() if dh_last is None else dh_last + outputs[-1]
+    at_gates = torch.empty(batch, 4 * hidden)
+    for t in range(steps - 1, -1, -1):
+        factor = saved.gates[t]
+        dc.addcmul_(dh, saved.cell[t])
+        torch.mul(factor.view(batch, 4, hidden)[:, :3], dc.unsqueeze(1), out=at_gates.view(batch, 4, hidden)[:, :3])
+        torch.mul(factor[:, 3 * hidden :], dh, out=at_gates[:, 3 * hidden :])
+        d_gates[t].copy_(at_gates)
+        dc.mul_(saved.forget[t])
+        before = outputs[t - 1] if t else None
+        dh.copy_(_product(d_gates[t], packed.backward, before))
+    return d_gates, dh, dc
+
+
+def _add_weight_grads(grads: DeferredGrads, d_gates: Tensor, x: Tensor, h: Tensor, y: Tensor) -> None:
+    """Add the window's weight gradients; `d_gates` is (T B, 4H)."""
+    w_ih, w_hh, b_ih, b_hh = grads.needed
+    if w_ih:
+        grads.add(0, (d_gates.t() @ x.flatten(0, 1)).float())
+    if w_hh:
+        before = torch.cat([h.to(_BF16).unsqueeze(0), y[:-1]]).flatten(0, 1)
+        grads.add(1, (d_gates.t() @ before).float())
+    if b_ih or b_hh:
+        grads.add(2, d_gates.sum(dim=0, dtype=torch.float32))
+
+
+class _Finish(NamedTuple):
+    """From summed gradients to those of the four parameters."""
+
+    needed: tuple[bool, ...]
+    drop: WeightDrop | None
+
+    def __call__(self, sums: list[Tensor | None]) -> list[Tensor | None]:
+        w_ih, w_hh, bias, _ = sums
+        if w_hh is not None and self.drop is not None:
+            self.drop.apply_(w_hh)
+        both = (None if bias is None or not needed else bias.clone() for needed in self.needed[2:])
+        return [w_ih, w_hh, *both]
+
+
+def _pack(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+
+
+def _product(x: Tensor, packed: Tensor, add: Tensor | None) -> Tensor:
+    """Return x times the transposed packed matrix, plus `add`, summed in float32 and rounded once."""
+    if add is None:
+        return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise.binary(x, add, packed, None, "add")

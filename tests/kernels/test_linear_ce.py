@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from textxfer.kernels import (
+    IGNORE,
+    SharedWeight,
+    linear_ce,
+    linear_cross_entropy,
+    linear_cross_entropy_reference,
+    lookup,
+    lookup_reference,
+    token_losses,
+)
+
+N, V, E = 37, 113, 24
+
+
+def arguments(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    target = torch.randint(0, V, (N,))
+    target[[3, 8]] = IGNORE
+    x, weight, bias = torch.randn(N, E), torch.randn(V, E) / 2, torch.randn(V)
+    return x.to(dtype).requires_grad_(), weight.requires_grad_(), bias.requires_grad_(), target
+
+
+def error(value: Tensor, exact: Tensor) -> float:
+    return ((value.float() - exact.float()).norm() / exact.float().norm()).item()
+
+
+@pytest.mark.parametrize("chunk", [None, 10, 1])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-6), (torch.bfloat16, 1e-2)])
+def test_equals_the_reference(
+    dtype: torch.dtype, tolerance: float, chunk: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight, bias, target = arguments(dtype)
+    if chunk:
+        monkeypatch.setattr(linear_ce, "CHUNK_BYTES", chunk * V * x.element_size())
+    leaves, results = [x, weight, bias], []
+    for function in (linear_cross_entropy, linear_cross_entropy_reference):
+        loss = function(x, weight, bias, target)
+        results.append([loss, *torch.autograd.grad(3 * loss, leaves)])
+    for fast, exact in zip(*results):
+        assert fast.dtype == exact.dtype and fast.shape == exact.shape
+        assert error(fast, exact) < tolerance
+
+
+def test_without_a_bias_and_with_frozen_parts() -> None:
+    x, weight, _, target = arguments()
+    expected = torch.autograd.grad(linear_cross_entropy_reference(x, weight, None, target), [x, weight])
+    torch.testing.assert_close(
+        torch.autograd.grad(linear_cross_entropy(x, weight, None, target), [x, weight]), expected, rtol=1e-5, atol=1e-7
+    )
+    frozen = weight.detach()
+    torch.testing.assert_close(
+        torch.autograd.grad(linear_cross_entropy(x, frozen, None, target), x), expected[:1], rtol=1e-5, atol=1e-7
+    )
+    torch.testing.assert_close(
+        torch.autograd.grad(linear_cross_entropy(x.detach(), weight, None, target), weight),
+        expected[1:],
+        rtol=1e-5,
+        atol=1e-7,
+    )
+
+
+def test_nothing_counts() -> None:
+    x, weight, bias, target = arguments()
+    loss = linear_cross_entropy(x, weight, bias, torch.full_like(target, IGNORE))
+    loss.backward()
+    assert loss.item() == 0 and x.grad is not None and not x.grad.any()
+
+
+def test_a_target_whose_probability_vanishes_has_its_exact_loss() -> None:
+    x, weight, bias, target = arguments()
+    with torch.no_grad():
+        bias[target[0]] = -500
+    exact = linear_cross_entropy_reference(x, weight, bias, target)
+    torch.testing.assert_close(linear_cross_entropy(x, weight, bias, target), exact)
+    losses = token_losses(x, weight, bias, target).losses
+    assert losses[0] > 400
+
+
+def test_not_a_number_stays_visible() -> None:
+    x, weight, bias, target = arguments()
+    with torch.no_grad():
+        x[5, 0] = torch.nan
+    assert linear_cross_entropy(x, weight, bias, target).isnan()
+
+
+def test_no_gradient_is_made_where_none_is_wanted() -> None:
+    x, weight, bias, target = arguments()
+    with torch.no_grad():
+        loss = linear_cross_entropy(x, weight, bias, target)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, linear_cross_entropy(x, weight, bias, target).detach())
+
+
+def test_float16_takes_its_gradient_after_scaling() -> None:
+    x, weight, bias, target = arguments(torch.float16)
+    loss = linear_cross_entropy(x, weight, bias, target) * 1024
+    loss.backward()
+    assert x.grad is not None and 0 < x.grad.abs().max() < torch.inf
+
+
+def test_losses_and_hits_of_tokens() -> None:
+    x, weight, bias, target = arguments()
+    losses, hits = token_losses(x, weight, bias, target)
+    logits = torch.nn.functional.linear(x, weight, bias)
+    expected = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    torch.testing.assert_close(losses, expected.detach())
+    assert torch.equal(hits, logits.argmax(dim=1) == target) and not hits[3]
+    best = logits.argmax(dim=1)
+    assert token_losses(x, weight, bias, best).hits.all()
+
+
+@pytest.mark.parametrize("first", ["lookup", "loss"])
+def test_look_up_and_loss_share_one_gradient(first: str) -> None:
+    _, weight, bias, target = arguments()
+    ids, pad = torch.randint(0, V, (N, 1)), 1
+    ids[4:6] = pad
+    mix = torch.randn(E, E)
+    results = []
+    for shared in (True, False):
+        table = SharedWeight(weight)
+        vectors = lookup(ids, table, pad) if shared else lookup_reference(ids, weight, pad)
+        x = (vectors.squeeze(1) @ mix).tanh()
+        if first == "lookup":  # its backward comes first: it hangs at the loss by nothing
+            x = x.detach().requires_grad_()
+        function = linear_cross_entropy if shared else linear_cross_entropy_reference
+        loss = function(x, table if shared else weight, bias, target) + vectors.square().mean()
+        results.append(torch.autograd.grad(loss, [weight, bias]))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
+
+
+def test_a_look_up_alone_gives_a_dense_gradient() -> None:
+    weight, ids = torch.randn(V, E).requires_grad_(), torch.tensor([[2, 1], [2, 5]])
+    lookup(ids, SharedWeight(weight), 1).sum().backward()
+    assert weight.grad is not None and weight.grad[:, 0].nonzero().flatten().tolist() == [2, 5]
+    assert weight.grad[2, 0] == 2
