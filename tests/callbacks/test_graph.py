@@ -26,7 +26,7 @@ from textxfer.callbacks import (
     _cuda_graph,
 )
 from textxfer.callbacks._cuda_graph import Results
-from textxfer.models import AWDLSTMConfig, LanguageModel, token_loss
+from textxfer.models import AWDLSTMConfig, LanguageModel, LMOutput, token_loss
 from textxfer.testing import check_callback
 from textxfer.training import Callback, Learner, Optimizer
 
@@ -37,6 +37,8 @@ def leaves(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from leaves(item)
+    elif isinstance(value, LMOutput):  # but not its decoder, which holds the parameters themselves
+        yield from leaves((value.hidden, value.raw, value.dropped))
 
 
 class StandIn:
@@ -187,6 +189,22 @@ def test_what_is_watched_is_not_overwritten(recorder: StandIn) -> None:
     assert len({float(objective) for objective in objectives}) == 8
 
 
+def test_predictions_are_those_of_the_step(recorder: StandIn) -> None:
+    def collect(*callbacks: Callback) -> list[Tensor]:
+        found: list[Tensor] = []
+
+        def look(learn: Learner) -> None:
+            found.extend(t.detach().clone() for t in (learn.step.pred, learn.step.out.logits, learn.step.out.raw))
+
+        learn = lm_learner(CarryHidden(), *callbacks, on("after_backward", look, train_only=True), train=8)
+        learn.fit(1, 1e-2)
+        return found
+
+    expected, found = collect(), collect(CapturedStep())
+    assert recorder.replayed == 4
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_gradients_are_where_the_optimizer_looks_for_them(recorder: StandIn) -> None:
     learn = lm_learner(CarryHidden(), CapturedStep(), train=8)
     missing: list[bool] = []
@@ -253,7 +271,8 @@ def test_evaluation_within_a_fit_is_not_recorded(recorder: StandIn) -> None:
 
 def gpu_learner(*callbacks: Callback, dropout: float = 1.0, train: Sequence[Batch] | None = None) -> Learner:
     torch.manual_seed(0)
-    model = LanguageModel(AWDLSTMConfig(vocab=VOCAB, embed=64, hidden=256, layers=2).scaled(dropout))
+    # Sizes for which cuDNN has its standard kernels, as for those of real models: above 192 and no multiple of 128.
+    model = LanguageModel(AWDLSTMConfig(vocab=VOCAB, embed=200, hidden=264, layers=2).scaled(dropout))
     batches = [lm_batch(width=8, time=12, seed=index) for index in range(10)] if train is None else list(train)
     loaders = Loaders([*batches, lm_batch(width=8, time=5, seed=99)], [lm_batch(width=8, time=12, seed=100)])
     # A large eps: Adam must not blow up the last bits of gradients that are next to zero.

@@ -13,12 +13,12 @@ class Results(NamedTuple):
     """The tensors in which a recorded step leaves what it computes, the same ones each time.
 
     Attributes:
-        out, pred, loss, objective: As in `Step`, without gradient.
+        out, pred, loss, objective: As in `Step`, without gradient; `pred` is None if the step did not make it.
         grads: Gradient of each parameter; None for those that get none.
     """
 
     out: Any
-    pred: Tensor
+    pred: Tensor | None
     loss: Tensor
     objective: Tensor
     grads: list[Tensor | None]

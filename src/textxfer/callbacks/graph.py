@@ -7,7 +7,7 @@ Python can launch them. A graph launches all of them at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
@@ -127,7 +127,10 @@ class _Recording:
         self.replay()
         for (param, grad), before in zip(self.grads, held):
             param.grad = grad if before is None else grad.add_(before)
-        step.out, step.pred = self.results.out, self.results.pred
+        # A record of its own for each step: it may keep what was derived from its tensors, such as logits.
+        step.out = _mapped(lambda tensor: tensor, self.results.out)
+        if self.results.pred is not None:
+            step.pred = self.results.pred
         # Scalars are kept by whoever watches the training; a copy of their own costs nothing.
         step.loss, step.objective = self.results.loss.clone(), self.results.objective.clone()
 
@@ -156,8 +159,9 @@ def _work(learn: Learner, plain: _Compute, own: Step, params: list[nn.Parameter]
         for param in params:
             param.grad = None
         plain(own)
+        pred = own.pred if own.has("pred") else None  # to ask for it would make it
         # Detached: a graph of autograd that lives on would tie the parameters to the recording's stream.
-        out, pred, loss, objective = _mapped(Tensor.detach, (own.out, own.pred, own.loss, own.objective))
+        out, pred, loss, objective = _mapped(Tensor.detach, (own.out, pred, own.loss, own.objective))
         return Results(out, pred, loss, objective, [param.grad for param in params])
     finally:
         learn.step = outside
@@ -212,7 +216,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply a function to all tensors in tuples, records, lists and dicts."""
+    """Apply a function to all tensors in tuples, lists, dicts and records, and make those anew."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, tuple | list):
@@ -220,6 +224,8 @@ def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, dict):
         return {key: _mapped(function, item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _mapped(function, getattr(value, f.name)) for f in fields(value) if f.init})
     return value
 
 
