@@ -138,3 +138,12 @@ def test_a_look_up_alone_gives_a_dense_gradient() -> None:
     lookup(ids, SharedWeight(weight), 1).sum().backward()
     assert weight.grad is not None and weight.grad[:, 0].nonzero().flatten().tolist() == [2, 5]
     assert weight.grad[2, 0] == 2
+
+
+def test_a_graph_that_is_kept_gives_the_same_gradient_again() -> None:
+    _, weight, bias, target = arguments()
+    ids = torch.randint(0, V, (N, 1))
+    table = SharedWeight(weight)
+    loss = linear_cross_entropy(lookup(ids, table, 1).squeeze(1), table, bias, target)
+    first, second = (torch.autograd.grad(loss, weight, retain_graph=keep)[0] for keep in (True, False))
+    assert torch.equal(first, second)

@@ -51,6 +51,8 @@ def test_a_plain_layer_drops_scales_and_gives_the_state_in_the_parameters_dtype(
     assert all(torch.equal(layer.weights[i], weights[i]) for i in (0, 2, 3)), "the parameters themselves stay"
 
 
-def test_a_draw_drops_in_place() -> None:
-    kept = torch.tensor([[True, False]])
-    assert WeightDrop(kept, 0.2).apply_(torch.tensor([[4.0, 4.0]])).tolist() == [[5.0, 0.0]]
+def test_a_draw_drops_and_scales() -> None:
+    kept, weights = torch.tensor([[True, False]]), torch.tensor([[4.0, 4.0]])
+    dropped = WeightDrop(kept, 0.2).apply(weights, torch.bfloat16)
+    assert dropped.tolist() == [[5.0, 0.0]] and dropped.dtype == torch.bfloat16
+    assert weights.tolist() == [[4.0, 4.0]]

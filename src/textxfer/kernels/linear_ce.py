@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C._autograd import _get_current_graph_task_keep_graph
 from torch.autograd.function import once_differentiable
 
 from textxfer.kernels.cross_entropy import IGNORE, cross_entropy
@@ -152,6 +153,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         (factor,), grads = grad_outputs, list(ctx.saved_tensors)
+        if grads[1] is not None and _get_current_graph_task_keep_graph():
+            grads[1] = grads[1].clone()  # it is given away below, and this graph may be run again
         # Asking for the value costs nothing on the CPU, where multiplying costs a pass, and the reverse elsewhere.
         if factor.device.type != "cpu" or factor.item() != 1:
             grads = [None if grad is None else grad * factor.to(grad.dtype) for grad in grads]

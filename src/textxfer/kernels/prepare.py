@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from textxfer.kernels import lstm_cpu
+from textxfer.kernels import lstm_cpu, lstm_cudnn
 from textxfer.kernels.lstm import LSTMWeights, PlainLSTM, PreparedLSTM, WeightDrop
 
 
@@ -18,6 +18,8 @@ def prepare_lstm(
         dtype: The dtype to compute in; None for the parameters' own.
         drop: Which recurrent weights are dropped; None for none.
     """
+    if lstm_cudnn.usable(weights, dtype):
+        return lstm_cudnn.CudnnLSTM(weights, dtype, drop)
     if lstm_cpu.usable(weights, dtype):
         return lstm_cpu.PackedLSTM(weights, drop)
     return PlainLSTM(weights, dtype, drop)

@@ -26,6 +26,7 @@ from textxfer.training.groups import Optimizer, apply_trainable, layer_groups
 from textxfer.training.history import History
 from textxfer.training.loop import compute, run_epoch
 from textxfer.training.metrics import Loss, Metric, MetricGroup
+from textxfer.training.pages import keep_pages
 from textxfer.training.param_schedule import ParamSchedule
 from textxfer.training.schedule import OneCycle, SlantedTriangular, one_cycle_momentum
 from textxfer.training.state import TrainingState, resume_fit
@@ -113,7 +114,7 @@ class Learner(Generic[Model]):
         Raises:
             ValueError: If `n_epochs` is below 1, the training loader is empty or a callback is given twice.
         """
-        with self.activated(callbacks), ExitStack() as started:
+        with self.activated(callbacks), keep_pages(self.device), ExitStack() as started:
             try:
                 first, start = self._begin(n_epochs, lr, started)
                 for epoch in range(first, n_epochs):
