@@ -8,7 +8,7 @@ import torch
 from tests.callbacks.toys import assert_close, equal, grads, lm_batch, lm_learner, on, weights
 from textxfer.batch import Batch
 from textxfer.callbacks import Accumulate, ActivationReg, ClipGrad, MixedPrecision
-from textxfer.training import Learner, Optimizer, Order
+from textxfer.training import Callback, Learner, Optimizer, Order
 
 # Different widths and different numbers of targets that count; the last group is short.
 PARTS = [
@@ -160,3 +160,19 @@ def test_arguments_are_checked():
         Accumulate(0)
     with pytest.raises(ValueError, match="max_norm must be > 0"):
         ClipGrad(0)
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 100.0])
+def test_clipping_within_the_update_gives_the_same_weights(max_norm: float) -> None:
+    class Watch(Callback):
+        """Looks at the gradients, so that they have to be scaled before."""
+
+        def before_update(self, learn: Learner) -> None: ...
+
+    ends = []
+    for others in ([Watch()], []):
+        learn = lm_learner(ClipGrad(max_norm), *others, dropout=False, optimizer=ADAMW)
+        learn.fit(2, 0.1)
+        assert not hasattr(learn.optimizer, "grad_scale")
+        ends.append(weights(learn.model))
+    assert_close(*ends, rtol=1e-4)
