@@ -19,12 +19,15 @@ from textxfer.kernels.lstm import (
     lstm_reference,
 )
 from textxfer.kernels.lstm_cpu import cpu_multiplies_bf16
+from textxfer.kernels.lstm_int8 import CODES, Int8LSTM, from_codes, int8_is_usable
 from textxfer.kernels.masks import check_dropout, draw_kept, keep_mask
 from textxfer.kernels.prepare import prepare_lstm
 
 __all__ = [
+    "CODES",
     "IGNORE",
     "DeferredGrads",
+    "Int8LSTM",
     "LSTMWeights",
     "LayerState",
     "PlainLSTM",
@@ -37,6 +40,8 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_reference",
     "draw_kept",
+    "from_codes",
+    "int8_is_usable",
     "keep_mask",
     "linear_cross_entropy",
     "linear_cross_entropy_reference",

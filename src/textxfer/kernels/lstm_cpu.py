@@ -12,18 +12,16 @@ are one large product per window; products have bfloat16 operands and sum in flo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from textxfer.kernels.deferred import DeferredGrads, token_of
 from textxfer.kernels.layout import transposed
 from textxfer.kernels.lstm import LayerState, LSTMWeights, WeightDrop
+from textxfer.kernels.lstm_steps import Factors, run_window
 
 _BF16 = torch.bfloat16
 _ROWS = 32  # for which oneDNN lays packed weights out; they work with any number
@@ -63,106 +61,40 @@ class PackedLSTM:
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
             y, h, c = _Window.apply(*inputs, self.packed, self.grads)
         else:
-            y, h, c = _run(x, state, self.packed, saved=None)
+            y, (h, c) = run_window(x, state, self.packed)
         return y, (h, c)
 
 
 class _Packed:
-    """Weights in bfloat16; the recurrent ones in oneDNN's layout for each direction."""
+    """Weights in bfloat16, the recurrent ones in oneDNN's layout for each direction; see `Products`."""
+
+    dtype = _BF16
 
     def __init__(self, w_ih: Tensor, w_hh: Tensor, bias: Tensor) -> None:
         self.w_ih, self.bias = w_ih, bias
         self.hidden = w_hh.shape[1]
-        self.forward = _pack(w_hh)
+        self._forward = _pack(w_hh)
         self._w_hh: Tensor | None = w_hh
         self._backward: Tensor | None = None
 
-    @property
-    def backward(self) -> Tensor:
-        """The transposed recurrent weights: made when the first gradient comes by, after which the plain ones go."""
-        if self._w_hh is not None:
+    def project(self, x: Tensor) -> Tensor:
+        """Multiply input, (N, I), with the input weights."""
+        return x @ self.w_ih.t()
+
+    def recur(self, h: Tensor, projected: Tensor) -> Tensor:
+        """Multiply hidden states with the recurrent weights; add projected input and biases."""
+        return _product(h, self._forward, projected, self.bias)
+
+    def back(self, d_gates: Tensor, add: Tensor | None) -> Tensor:
+        """Multiply gradients of the gates, (B, 4H), with the transposed recurrent weights; add gradients of h."""
+        if self._w_hh is not None:  # packed when the first gradient comes by, after which the plain ones go
             self._backward, self._w_hh = _pack(transposed(self._w_hh)), None
         assert self._backward is not None
-        return self._backward
+        return _product(d_gates, self._backward, add, None)
 
-
-class _Saved(NamedTuple):
-    """What backward needs of each step: factors that were at hand in the forward pass, all float32.
-
-    Attributes:
-        gates: What the gradient of the cell (input, forget and cell gate) or of h (output gate) is multiplied by to
-            become that of the gate before its non-linearity, (T, B, 4, H), in the order of torch's gates.
-        cell: What the gradient of h is multiplied by to become that of the cell, (T, B, H).
-        forget: The forget gate, (T, B, H).
-    """
-
-    gates: Tensor
-    cell: Tensor
-    forget: Tensor
-
-    @classmethod
-    def empty(cls, steps: int, batch: int, hidden: int) -> _Saved:
-        return cls(torch.empty(steps, batch, 4, hidden), *torch.empty(2, steps, batch, hidden))
-
-    def steps(self) -> Iterator[_Saved]:
-        """Return the part of each time step."""
-        return map(_Saved, *(part.unbind(0) for part in self))
-
-
-def _run(x: Tensor, state: LayerState, packed: _Packed, saved: _Saved | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Run over a window: all hidden states in bfloat16, the last one and the cell in float32."""
-    steps, batch, _ = x.shape
-    projected = F.linear(x.reshape(steps * batch, -1), packed.w_ih, packed.bias).view(steps, batch, -1)
-    y = torch.empty(steps, batch, packed.hidden, dtype=_BF16)
-    step = _Step(batch, packed, state)
-    factors = repeat(None) if saved is None else saved.steps()
-    for inputs, out, factor in zip(projected.unbind(0), y.unbind(0), factors):
-        step.forward(inputs, out)
-        if factor is not None:
-            step.save(factor)
-    return y, step.h, step.c
-
-
-class _Step:
-    """Buffers of one time step, and the LSTM equations on them."""
-
-    def __init__(self, batch: int, packed: _Packed, state: LayerState) -> None:
-        hidden = packed.hidden
-        self.packed = packed
-        self.h = torch.empty(batch, hidden)
-        self.c, self.c_before = state[1].detach().clone(), torch.empty(batch, hidden)
-        self.h_bf16 = state[0].detach().to(_BF16)
-        self.gates = torch.empty(batch, 4 * hidden)
-        self.i, self.f, self.g, self.o = self.gates.split(hidden, dim=1)
-        self.i_and_f = self.gates[:, : 2 * hidden]
-        self.ig, self.tanh_c = torch.empty(2, batch, hidden)
-
-    def forward(self, projected: Tensor, out: Tensor) -> None:
-        """Go one step on: projected input (B, 4H) in, hidden state (B, H) out, both bfloat16."""
-        self.gates.copy_(_product(self.h_bf16, self.packed.forward, projected))
-        self.i_and_f.sigmoid_()
-        self.g.tanh_()
-        self.o.sigmoid_()
-        self.c, self.c_before = self.c_before, self.c
-        torch.mul(self.i, self.g, out=self.ig)
-        torch.addcmul(self.ig, self.f, self.c_before, out=self.c)
-        torch.tanh(self.c, out=self.tanh_c)
-        torch.mul(self.o, self.tanh_c, out=self.h)
-        out.copy_(self.h)
-        self.h_bf16 = out
-
-    def save(self, factors: _Saved) -> None:
-        """Write the factors of this step."""
-        gates, cell, forget = factors
-        flat = gates.view(self.gates.shape)
-        torch.addcmul(self.gates, self.gates, self.gates, value=-1, out=flat)  # s (1 - s), right for all but g
-        i, f, g, o = gates.unbind(1)
-        i.mul_(self.g)
-        f.mul_(self.c_before)
-        torch.addcmul(self.i, self.ig, self.g, value=-1, out=g)  # i (1 - g^2)
-        o.mul_(self.tanh_c)
-        torch.addcmul(self.o, self.h, self.tanh_c, value=-1, out=cell)  # o (1 - tanh^2 c)
-        forget.copy_(self.f)
+    def write(self, h: Tensor, out: Tensor) -> None:
+        """Write hidden states."""
+        out.copy_(h)
 
 
 class _Window(torch.autograd.Function):
@@ -171,8 +103,8 @@ class _Window(torch.autograd.Function):
         ctx: Any, x: Tensor, h: Tensor, c: Tensor, token: Tensor, packed: _Packed, grads: DeferredGrads
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.packed, ctx.grads = packed, grads
-        ctx.factors = _Saved.empty(x.shape[0], x.shape[1], packed.hidden)
-        y, h_last, c_last = _run(x, (h, c), packed, ctx.factors)
+        ctx.factors = Factors.empty(x.shape[0], x.shape[1], packed.hidden)
+        y, (h_last, c_last) = run_window(x, (h, c), packed, ctx.factors)
         ctx.save_for_backward(x, h, y)
         ctx.set_materialize_grads(False)
         return y, h_last, c_last
@@ -192,7 +124,7 @@ class _Window(torch.autograd.Function):
 
 
 def _through_time(
-    saved: _Saved, packed: _Packed, dy: Tensor | None, dh_last: Tensor | None, dc_last: Tensor | None
+    saved: Factors, packed: _Packed, dy: Tensor | None, dh_last: Tensor | None, dc_last: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Go back through the window: gradients before the gates' non-linearities, (T, B, 4H), and of the state."""
     steps, batch, hidden = saved.cell.shape
@@ -209,7 +141,7 @@ def _through_time(
         torch.mul(factors.gates[:, 3], dh, out=at_output)
         out.copy_(at_gates.view(batch, -1))
         dc.mul_(factors.forget)
-        dh.copy_(_product(out, packed.backward, dy_before))
+        dh.copy_(packed.back(out, dy_before))
     return d_gates, dh, dc
 
 
@@ -247,8 +179,8 @@ def _pack(weight: Tensor) -> Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
 
 
-def _product(x: Tensor, packed: Tensor, add: Tensor | None) -> Tensor:
-    """Return x times the transposed packed matrix, plus `add`, summed in float32 and rounded once."""
+def _product(x: Tensor, packed: Tensor, add: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Return x times the transposed packed matrix, plus `add` and bias, summed in float32 and rounded once."""
     if add is None:
-        return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
-    return torch.ops.mkldnn._linear_pointwise.binary(x, add, packed, None, "add")
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise.binary(x, add, packed, bias, "add")

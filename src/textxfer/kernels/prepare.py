@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from textxfer.kernels import lstm_cpu, lstm_cudnn
+from textxfer.kernels import lstm_cpu, lstm_cudnn, lstm_int8
 from textxfer.kernels.lstm import LSTMWeights, PlainLSTM, PreparedLSTM, WeightDrop
 
 
@@ -15,9 +15,17 @@ def prepare_lstm(
 
     Args:
         weights: The parameters.
-        dtype: The dtype to compute in; None for the parameters' own.
+        dtype: The dtype to compute in; None for the parameters' own, `torch.int8` for 8-bit products, whose output is
+            codes (`lstm_int8`).
         drop: Which recurrent weights are dropped; None for none.
+
+    Raises:
+        ValueError: 8 bits are asked for where they cannot be had: in training or on a device without such products.
     """
+    if dtype == torch.int8:
+        if drop is not None or not lstm_int8.int8_is_usable(weights.w_hh.device):
+            raise ValueError("int8 is for inference on a CPU with oneDNN: use bfloat16 or float32")
+        return lstm_int8.Int8LSTM(weights)
     if lstm_cudnn.usable(weights, dtype):
         return lstm_cudnn.CudnnLSTM(weights, dtype, drop)
     if lstm_cpu.usable(weights, dtype):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from textxfer.kernels import LayerState, SharedWeight, check_dropout, lookup
+from textxfer.kernels import CODES, LayerState, SharedWeight, check_dropout, from_codes, lookup
 from textxfer.models.dropout import EncoderDraw, locked_mask, masked, word_mask
 from textxfer.models.lstm import WeightDropLSTM
 
@@ -224,6 +224,8 @@ class AWDLSTM(nn.Module):
             raw, after = lstm(dropped, layer_state, weights)
             dropped = masked(raw, mask)
             hidden.append(after)
+        if raw.dtype == CODES:  # of 8-bit layers; there is no dropout behind them
+            raw = dropped = from_codes(raw, self.compute_dtype or self.embedding.weight.dtype)
         return EncoderOutput(raw, dropped, hidden)
 
     def _checked(self, state: Sequence[LayerState], batch: int) -> Sequence[LayerState]:

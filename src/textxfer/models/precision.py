@@ -1,0 +1,60 @@
+"""In which numbers a model computes when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from textxfer.kernels import cpu_multiplies_bf16, int8_is_usable
+from textxfer.models.lstm import WeightDropLSTM
+
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""`auto` is bfloat16 where the device multiplies it faster than float32; `int8` has the LSTM layers in 8 bits (CPU)."""
+
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "int8": torch.bfloat16}
+
+
+def chosen_precision(precision: Precision, device: torch.device) -> Precision:
+    """Return what `auto` stands for on a device, and refuse what the device cannot do.
+
+    Raises:
+        ValueError: The precision is none of the known ones, or the device does not have it.
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(f"dtype must be one of {', '.join(get_args(Precision))}, not {precision!r}")
+    if precision == "auto":
+        return "bf16" if _multiplies_bf16(device) else "fp32"
+    if precision == "int8" and not int8_is_usable(device):
+        raise ValueError(f"int8 needs a CPU on which torch has oneDNN; on {device.type} use bf16 or fp32")
+    return precision
+
+
+@contextmanager
+def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
+    """Let a model compute in other numbers while the context is open; its parameters stay as they are.
+
+    Args:
+        model: The model; modules with an attribute `compute_dtype` are told, as `MixedPrecision` does.
+        precision: In which numbers.
+    """
+    modules = [module for module in model.modules() if hasattr(module, "compute_dtype")]
+    before = [getattr(module, "compute_dtype") for module in modules]  # noqa: B009  any module
+    chosen = chosen_precision(precision, next(model.parameters()).device)
+    try:
+        for module in modules:
+            in_8_bits = chosen == "int8" and isinstance(module, WeightDropLSTM)
+            setattr(module, "compute_dtype", torch.int8 if in_8_bits else _DTYPES[chosen])  # noqa: B010
+        yield
+    finally:
+        for module, dtype in zip(modules, before):
+            setattr(module, "compute_dtype", dtype)  # noqa: B010
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and cpu_multiplies_bf16()

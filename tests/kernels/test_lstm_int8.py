@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from textxfer.kernels import (
+    CODES,
+    Int8LSTM,
+    LayerState,
+    LSTMWeights,
+    WeightDrop,
+    from_codes,
+    int8_is_usable,
+    lstm_reference,
+    prepare_lstm,
+)
+
+T, B, INPUT, H = 30, 5, 48, 64
+pytestmark = pytest.mark.skipif(not int8_is_usable(torch.device("cpu")), reason="torch has no 8-bit products here")
+
+
+def parameters(inputs: int = INPUT) -> LSTMWeights:
+    return LSTMWeights(*(torch.randn(s) / H**0.5 for s in ((4 * H, inputs), (4 * H, H), (4 * H,), (4 * H,))))
+
+
+def state() -> LayerState:
+    return torch.rand(B, H) * 2 - 1, torch.randn(B, H)
+
+
+def error(value: Tensor, exact: Tensor) -> float:
+    return ((value - exact).norm() / exact.norm()).item()
+
+
+def test_two_layers_stay_close_to_the_reference() -> None:
+    first, second, x, start = parameters(), parameters(H), 3 * torch.randn(T, B, INPUT), state()
+    codes, after = Int8LSTM(first)(x, start)
+    codes_2, after_2 = Int8LSTM(second)(codes, start)
+    exact, exact_after = lstm_reference(x, start, *first)
+    exact_2, exact_after_2 = lstm_reference(exact, start, *second)
+    assert codes.dtype == codes_2.dtype == CODES
+    for value, expected in [
+        (from_codes(codes, torch.float32), exact),
+        (from_codes(codes_2, torch.float32), exact_2),
+        (after[1], exact_after[1]),
+        (after_2[0], exact_after_2[0]),
+    ]:
+        assert error(value, expected) < 0.03
+
+
+def test_windows_follow_one_another() -> None:
+    layer, x, start = Int8LSTM(parameters()), torch.randn(T, B, INPUT).clamp(-3, 3), state()
+    x[0], x[-1] = 3.0, -3.0  # the same largest value in both windows: the scale of numbers is the window's
+    whole, (h, c) = layer(x, start)
+    first, between = layer(x[:11], start)
+    second, (h_2, c_2) = layer(x[11:], between)
+    apart = (torch.cat([first, second]).int() - whole.int()).abs()
+    assert apart.max() <= 2 and error(h_2, h) < 0.01 and error(c_2, c) < 0.01
+
+
+def test_codes_are_rounded_to_the_nearest() -> None:
+    codes = torch.tensor([1, 128, 255], dtype=CODES)
+    assert from_codes(codes, torch.float32).tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_no_gradient_and_no_training() -> None:
+    layer = Int8LSTM(parameters())
+    with pytest.raises(RuntimeError, match="inference"):
+        layer(torch.randn(T, B, INPUT).requires_grad_(), state())
+    with pytest.raises(ValueError, match="inference"):
+        prepare_lstm(parameters(), torch.int8, WeightDrop(torch.ones(4 * H, H, dtype=torch.bool), 0.5))
+    assert isinstance(prepare_lstm(parameters(), torch.int8), Int8LSTM)
+
+
+def test_a_row_of_zeros_is_no_division_by_zero() -> None:
+    weights = parameters()
+    weights.w_hh[3] = 0
+    codes, _ = Int8LSTM(weights)(torch.zeros(T, B, INPUT), state())
+    assert error(from_codes(codes, torch.float32), lstm_reference(torch.zeros(T, B, INPUT), state(), *weights)[0]) < 2

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from textxfer.kernels import cpu_multiplies_bf16, int8_is_usable
+from textxfer.models import AWDLSTMConfig, ClassifierConfig, TextClassifier, precision
+from textxfer.models.precision import chosen_precision, computing_in
+
+CPU = torch.device("cpu")
+
+
+def classifier() -> TextClassifier:
+    torch.manual_seed(0)
+    return TextClassifier(AWDLSTMConfig(50, embed=32, hidden=64, layers=2), ClassifierConfig(3, bptt=7)).eval()
+
+
+def dtypes(model: TextClassifier) -> list[Any]:
+    return [getattr(module, "compute_dtype") for module in model.modules() if hasattr(module, "compute_dtype")]  # noqa: B009
+
+
+def test_the_model_is_as_before_afterwards_also_after_an_error() -> None:
+    model = classifier()
+    with pytest.raises(KeyError), computing_in(model, "bf16"):
+        assert set(dtypes(model)) == {torch.bfloat16}
+        raise KeyError
+    assert set(dtypes(model)) == {None}
+
+
+@pytest.mark.parametrize("name, tolerance", [("fp32", 0.0), ("bf16", 0.02), ("int8", 0.05)])
+def test_answers_agree_with_float32(name: Any, tolerance: float) -> None:
+    if name == "int8" and not int8_is_usable(CPU):
+        pytest.skip("torch has no 8-bit products here")
+    model, ids, lengths = classifier(), torch.randint(0, 50, (20, 6)), torch.tensor([20, 20, 15, 8, 7, 1])
+    with torch.inference_mode():
+        exact = model(ids, lengths).logits.softmax(dim=1)
+        with computing_in(model, name):
+            answers = model(ids, lengths).logits.softmax(dim=1)
+        assert torch.equal(model(ids, lengths).logits.softmax(dim=1), exact)
+    torch.testing.assert_close(answers, exact, rtol=0, atol=tolerance)
+    assert tolerance == 0 or not torch.equal(answers, exact)
+
+
+def test_auto_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen_precision("auto", CPU) == ("bf16" if cpu_multiplies_bf16() else "fp32")
+    monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: False)
+    assert chosen_precision("auto", CPU) == "fp32"
+    assert chosen_precision("auto", torch.device("meta")) == "fp32"
+
+
+def test_what_cannot_be_had_is_refused() -> None:
+    with pytest.raises(ValueError, match="int8 needs a CPU"):
+        chosen_precision("int8", torch.device("meta"))
+    wrong: Any = "fp8"
+    with pytest.raises(ValueError, match="one of auto, fp32, bf16, int8"):
+        chosen_precision(wrong, CPU)
