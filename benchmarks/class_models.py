@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from benchmarks import synthetic
 from benchmarks.driver import Options
-from benchmarks.peers import Skip
 from textxfer import Predictor, ulmfit
 from textxfer.artifact import Artifact
 from textxfer.callbacks import Report
@@ -70,15 +68,7 @@ def predictor(sizes: Sizes, source: TokenStore, dtype: Dtype, device: str = "cpu
     """Return a predictor that computes in `dtype`; `Skip` if this version cannot."""
     made = model(sizes, device)
     artifact = Artifact(made, source.vocab, source.tokenizer, tuple(source.classes))
-    if "dtype" in inspect.signature(Predictor).parameters:
-        chosen: dict[str, Any] = {"dtype": dtype}
-        return Predictor(made, artifact, **chosen)
-    if dtype == "int8":
-        raise Skip("this version has no int8 predictor")
-    for module in made.modules():
-        if dtype == "bf16" and hasattr(module, "compute_dtype"):
-            setattr(module, "compute_dtype", torch.bfloat16)  # noqa: B010  any module
-    return Predictor(made, artifact)
+    return Predictor(made, artifact, dtype=dtype)
 
 
 def reference(weights: Mapping[str, Tensor], sizes: Sizes, docs: list[Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from benchmarks import class_jobs, class_models, peers_fastai, peers_transformer
 from benchmarks.class_models import DTYPES, Dtype, Sizes
 from benchmarks.driver import Case, Impl, Options, Work
 from benchmarks.peers import Skip
+from textxfer.models.precision import chosen_precision, computing_in
 from textxfer.text import ClassBatches, TokenStore
 
 _BATCH = 32
@@ -26,6 +27,7 @@ _CHECKED, _CHECKED_LENGTH = 16, 300
 _LIMIT = 0.3
 """Largest relative error: with random weights the two logits differ by little, and int8 shows."""
 _LONG = (100, 500, 1000, 5000, 20_000)
+_LONGEST_OF_PEER = 1000
 
 
 def cases(options: Options) -> Iterable[Case]:
@@ -89,8 +91,10 @@ def _predict(sizes: Sizes, options: Options) -> Case:
     impls.append(Impl("fastai", partial(_their_predictions, source, sizes, options)))
     bert = partial(peers_transformers.distilbert, source)
     cut = {"max_tokens": peers_transformers.MAX_TOKENS}
-    impls.append(Impl("distilbert", partial(bert, torch.float32, options), figures=cut))
-    impls.append(Impl("distilbert-bf16", partial(bert, torch.bfloat16, options), "bfloat16", figures=cut))
+    # In its best dtype on this machine.
+    fast = chosen_precision("auto", torch.device(options.device)) == "bf16"
+    dtype, name = (torch.bfloat16, "bfloat16") if fast else (torch.float32, "float32")
+    impls.append(Impl("distilbert", partial(bert, dtype, options), name, figures=cut))
     return Case(
         name="predict",
         impls=impls,
@@ -151,7 +155,8 @@ def _model_alone(source: TokenStore, sizes: Sizes, dtype: Dtype, options: Option
 
     @torch.inference_mode()
     def run() -> Tensor:
-        return predictor.model(ids, lengths).logits.cpu()
+        with computing_in(predictor.model, predictor.dtype):
+            return predictor.model(ids, lengths).logits.cpu()
 
     return Work(run)
 
@@ -161,7 +166,8 @@ def _long(sizes: Sizes, length: int, options: Options) -> Case:
     source = synthetic.store(np.array([length]), sizes["vocab"])
     dtypes: tuple[Dtype, ...] = ("bf16", "int8")
     impls = [_our_predictions(source, sizes, dtype, options) for dtype in dtypes]
-    impls.append(Impl("fastai", partial(_their_predictions, source, sizes, options)))
+    if length <= _LONGEST_OF_PEER:
+        impls.append(Impl("fastai", partial(_their_predictions, source, sizes, options)))
     flops = class_models.forward_flops(sizes) * length
     return Case(f"long-{length}", impls, count=length, flops=flops, warmups=1)
 

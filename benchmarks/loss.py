@@ -23,6 +23,7 @@ Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """From activations (N, E), weight (V, E), bias (V,) and target (N,) to the mean loss."""
 
 _EMBED = 400
+_TOKENS = {"cpu": (640, 2240), "cuda": (640, 2240, 4480)}
 _CHECKED = 640
 """Tokens whose gradients are compared with float64; more would take longer than all else."""
 _SLOW = ("torch-fused", "torch-fused-bf16")
@@ -32,7 +33,7 @@ _SLOW = ("torch-fused", "torch-fused-bf16")
 def cases(options: Options) -> Iterable[Case]:
     """Return the sizes to measure: lanes times window of the language models."""
     for vocab in options.size((30_000, 60_000), (500,)):
-        for n in options.size((640, 2240, 4480), (48,)):
+        for n in options.size(_TOKENS[options.device], (48,)):
             embed = options.size(_EMBED, 16)
             yield Case(
                 name=f"n{n}-v{vocab}",
@@ -41,7 +42,7 @@ def cases(options: Options) -> Iterable[Case]:
                 peers=("torch", "plain"),
                 flops=3 * 2.0 * n * embed * vocab,
                 check=partial(_check, min(n, _CHECKED), embed, vocab, options),
-                memory=n != 2240,
+                memory=n != _CHECKED,
                 figures={"n": n, "vocab": vocab, "embed": embed},
             )
 
