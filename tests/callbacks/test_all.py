@@ -13,6 +13,7 @@ from tests.callbacks.toys import lm_learner
 from textxfer._tiny_training import difference, hard_fit, tiny_learner
 from textxfer.callbacks import (
     Accumulate,
+    CacheFeatures,
     CapturedStep,
     CSVLog,
     DiscriminativeLR,
@@ -29,7 +30,8 @@ from textxfer.testing import check_callback
 from textxfer.training import Accuracy, Callback
 
 CLASSES = [getattr(textxfer.callbacks, name) for name in textxfer.callbacks.__all__]
-ON_CPU = [cls for cls in CLASSES if cls is not CapturedStep]  # it needs a GPU: test_graph.py has its contract
+# The others need a GPU or a classifier: test_graph.py and test_features.py have their contracts.
+ON_CPU = [cls for cls in CLASSES if cls not in (CapturedStep, CacheFeatures)]
 
 
 def arguments(cls: type[Callback], folder: Path) -> dict[str, object]:

@@ -8,6 +8,7 @@
 | `GradualUnfreeze` | layer groups start to train one after the other; also chain-thaw, last only |
 | `ClipGrad`, `Accumulate` | clipped gradients; large batches in parts |
 | `MixedPrecision` | bfloat16 or float16 |
+| `CacheFeatures` | what a frozen encoder computes is computed once |
 | `CapturedStep` | forward and backward pass as a CUDA graph |
 | `WeightAverage` | averaged weights: exponential, or NT-ASGD |
 | `EarlyStop`, `StopOnNonFinite` | end a fit that gets no better, or breaks |
@@ -18,6 +19,7 @@
 from textxfer.callbacks.average import WeightAverage
 from textxfer.callbacks.csv_log import CSVLog
 from textxfer.callbacks.discriminative import DiscriminativeLR
+from textxfer.callbacks.features import CacheFeatures
 from textxfer.callbacks.gradients import Accumulate, ClipGrad
 from textxfer.callbacks.graph import CapturedStep
 from textxfer.callbacks.nonfinite import StopOnNonFinite
@@ -33,6 +35,7 @@ __all__ = [
     "Accumulate",
     "ActivationReg",
     "CSVLog",
+    "CacheFeatures",
     "CapturedStep",
     "CarryHidden",
     "ClipGrad",

@@ -55,6 +55,8 @@ class ActivationReg(Callback):
         """Add the penalty to the objective."""
         step = learn.step
         dropped = _activations(step.out, "dropped", self)
+        if dropped is None:
+            return
         lengths: Tensor | None = getattr(step.out, "lengths", None)
         step.objective = step.objective + self.alpha * _mean_square(dropped.float(), lengths)
 
@@ -79,9 +81,10 @@ class TemporalReg(Callback):
     def after_loss(self, learn: Learner) -> None:
         """Add the penalty to the objective; a single time step has no change and adds nothing."""
         step = learn.step
-        raw = _activations(step.out, "raw", self).float()
-        if raw.shape[0] < 2:
+        raw = _activations(step.out, "raw", self)
+        if raw is None or raw.shape[0] < 2:
             return
+        raw = raw.float()
         lengths: Tensor | None = getattr(step.out, "lengths", None)
         pairs = None if lengths is None else lengths - 1  # a pair counts if its later token is real
         step.objective = step.objective + self.beta * _mean_square(raw[1:] - raw[:-1], pairs)
@@ -98,8 +101,11 @@ def _mean_square(values: Tensor, lengths: Tensor | None) -> Tensor:
     return total / (counted.sum() * size).clamp(min=1)
 
 
-def _activations(out: object, field: str, callback: Callback) -> Tensor:
+def _activations(out: object, field: str, callback: Callback) -> Tensor | None:
+    """Return a field of the output, None if it is there and empty (`CacheFeatures`)."""
     value = getattr(out, field, None)
+    if value is None and hasattr(out, field):
+        return None
     if not (isinstance(value, Tensor) and value.ndim == 3):
         got = type(out).__name__ if value is None else f"{type(out).__name__} with another kind of {field}"
         raise TypeError(

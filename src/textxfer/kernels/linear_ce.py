@@ -11,6 +11,8 @@ backward pass, which has only to scale what is there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -99,8 +101,9 @@ class _Head:
 
     def chunks(self, x: Tensor) -> list[slice]:
         """Return the chunks of tokens."""
-        rows = max(1, CHUNK_BYTES // (len(self.weight) * x.element_size()))
-        return [slice(start, min(start + rows, len(x))) for start in range(0, len(x), rows)]
+        most = max(1, CHUNK_BYTES // (len(self.weight) * x.element_size()))
+        rows = -(-len(x) // max(1, -(-len(x) // most)))  # as even as can be: a small last chunk costs a pass like any
+        return [slice(start, min(start + rows, len(x))) for start in range(0, len(x), max(1, rows))]
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits of a chunk."""
@@ -108,6 +111,8 @@ class _Head:
 
     def to_probabilities(self, logits: Tensor, x: Tensor, target: Tensor) -> Tensor:
         """Turn the logits of a chunk into probabilities in their place; return the loss of each token."""
+        if logits.is_cuda and (softmax := _triton_softmax()) is not None:
+            return softmax(logits, target)
         if logits.device.type != "cpu":
             log_p = logits.log_softmax(dim=1, dtype=torch.float32)
             losses = -log_p.gather(1, target[:, None]).squeeze(1)
@@ -122,6 +127,16 @@ class _Head:
             exact = self.logits(x[lost]).log_softmax(dim=1, dtype=torch.float32)
             losses[lost] = -exact.gather(1, target[lost, None]).squeeze(1)
         return losses
+
+
+@cache
+def _triton_softmax() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return the kernel, or None where Triton is missing; torch's functions then do."""
+    try:
+        from textxfer.kernels.softmax_triton import softmax_in_place
+    except ImportError:
+        return None
+    return softmax_in_place
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

@@ -105,7 +105,12 @@ class TextClassifier(nn.Module):
         encoder_config: Sizes and dropouts of the encoder. `dropout_output` acts before pooling, in addition to the
             head's `dropout_pooled`; the papers' recipe has it 0.
         config: Sizes and dropouts of the rest.
+
+    Attributes:
+        host_inputs: The lengths, which decide what is computed, stay on the CPU.
     """
+
+    host_inputs = (1,)
 
     def __init__(self, encoder_config: AWDLSTMConfig, config: ClassifierConfig) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ Everything that must happen in every training run stands here; everything option
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def run_pass(learn: Learner, loader: Loader, *, training: bool, start: int | Non
 
 def run_batch(learn: Learner, index: int, batch: Batch, training: bool) -> None:
     """Run one batch: the same way for training, validation and prediction."""
-    placed = batch_to(batch, learn.device)
+    placed = batch_to(batch, learn.device, getattr(learn.model, "host_inputs", ()))
     step = learn.step = Step(index, training, placed, learn.optimizer.step if training else None)
     if training:
         learn.progress = replace(learn.progress, batch=index)
@@ -150,7 +151,17 @@ def _rates(learn: Learner) -> dict[str, float]:
     return {group["layer"]: group["lr"] for group in learn.optimizer.param_groups if group["layer"] in trained}
 
 
-def batch_to(batch: Batch, device: torch.device) -> Batch:
-    """Move the tensors of a batch to a device."""
-    inputs = tuple(item.to(device) if isinstance(item, Tensor) else item for item in batch.inputs)
+def batch_to(batch: Batch, device: torch.device, stay: Collection[int] = ()) -> Batch:
+    """Move the tensors of a batch to a device.
+
+    Args:
+        batch: The batch.
+        device: Where to.
+        stay: Positions of inputs that stay where they are: a model that needs their values to plan its work lists them
+            as `host_inputs`, for asking a GPU for values means to wait for it.
+    """
+    inputs = tuple(
+        item.to(device) if isinstance(item, Tensor) and index not in stay else item
+        for index, item in enumerate(batch.inputs)
+    )
     return Batch(inputs, None if batch.target is None else batch.target.to(device), batch.n)

@@ -1,0 +1,107 @@
+"""Not computing again what cannot change: the features of an encoder that does not train.
+
+Shapes: T time, B batch, F features, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from textxfer.training.callback import Callback, Order
+
+if TYPE_CHECKING:
+    from textxfer.training.learner import Learner
+
+
+@runtime_checkable
+class Featured(Protocol):
+    """A classifier in two parts, such as `textxfer.models.TextClassifier`."""
+
+    head: nn.Module
+    """From features, (B, F), to logits, (B, C)."""
+
+    def features(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return what the head sees of documents: ids (T, B) and lengths (B,) to features (B, F)."""
+        ...
+
+
+class HeadOutput(NamedTuple):
+    """What a step returns whose features were looked up: there are no activations to regularize."""
+
+    logits: Tensor
+    raw: None = None
+    dropped: None = None
+
+
+@final
+class CacheFeatures(Callback):
+    """While only the head trains, compute the features of each document once and look them up in later epochs.
+
+    An epoch then costs as good as nothing, in validation too. What is remembered are features without dropout: while
+    they are used, the encoder's dropouts and the penalties on its activations do not act. As soon as a parameter below
+    the head trains, the whole model runs as ever.
+
+    Documents are told apart by their words. Their features stay on the training device for the time of a fit, some
+    5 KB a document at full size.
+
+    Attributes:
+        n_computed: Documents whose features were computed in the current or the last fit.
+    """
+
+    order = Order.MODEL
+
+    def __init__(self) -> None:
+        self.n_computed = 0
+        self._plain: Callable[..., Any] | None = None
+        self._known: dict[bytes, Tensor] = {}
+
+    def before_fit(self, learn: Learner) -> None:
+        """Take the place of `learn.forward`."""
+        model = learn.model
+        if not isinstance(model, Featured):
+            raise TypeError(
+                "CacheFeatures needs a model with a method `features(ids, lengths)` and a module `head`; "
+                f"{type(model).__name__} is none"
+            )
+        self.n_computed, self._plain = 0, learn.forward
+        learn.forward = partial(self._forward, learn.model, model, learn.forward)
+
+    def after_fit(self, learn: Learner) -> None:
+        """Put `learn.forward` back and give the memory back."""
+        if self._plain is not None:
+            learn.forward, self._plain = self._plain, None
+        self._known.clear()
+
+    def on_freeze(self, learn: Learner) -> None:
+        """Forget: what trains now, or has trained since, gives other features."""
+        self._known.clear()
+
+    def _forward(self, module: nn.Module, model: Featured, plain: Callable[..., Any], *inputs: Tensor) -> Any:
+        in_head = {id(parameter) for parameter in model.head.parameters()}
+        if any(parameter.requires_grad and id(parameter) not in in_head for parameter in module.parameters()):
+            return plain(*inputs)
+        ids, lengths = inputs
+        keys = [blake2b(column.tobytes(), digest_size=16).digest() for column in _columns(ids, lengths)]
+        missing = [row for row, key in enumerate(keys) if key not in self._known]
+        if missing:
+            training = module.training
+            module.eval()
+            with torch.no_grad():
+                rows = torch.tensor(missing)
+                computed = model.features(ids[:, rows.to(ids.device)], lengths[rows.to(lengths.device)])
+            module.train(training)
+            self._known.update(zip((keys[row] for row in missing), computed.unbind(0)))
+            self.n_computed += len(missing)
+        return HeadOutput(model.head(torch.stack([self._known[key] for key in keys])))
+
+
+def _columns(ids: Tensor, lengths: Tensor) -> list[Any]:
+    """Return the words of each document, without padding."""
+    host = ids.cpu().t().contiguous().numpy()
+    return [row[:length] for row, length in zip(host, lengths.tolist())]
