@@ -67,7 +67,7 @@ def test_from_csv_to_predictions(tmp_path, table, base, capsys):
     assert all(abs(sum(float(row[name]) for name in ("animal", "colour", "number")) - 1) < 1e-4 for row in rows)
 
     capsys.readouterr()
-    assert main(["predict", str(out / "model"), "a red cat", "two"]) == 0
+    assert main(["predict", str(out / "model"), "a red cat", "two", "--dtype", "fp32"]) == 0
     assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from textxfer.models.precision import Precision
 from textxfer.options import option
 from textxfer.presets import PRESETS
 
 _DATA = "CSV, TSV, JSON lines (also .gz, .xz, .zst), Parquet, a folder with a sub-folder per class, or a text file"
+_DTYPE = "numbers to compute in; auto is bf16 where the device multiplies it faster than fp32; int8 is for CPUs"
 
 
 @dataclass(kw_only=True)
@@ -102,6 +104,7 @@ class EvaluateConfig(Reading):
     label: str = option("label", help="column of the class name")
     max_rows: int | None = option(None, help="read only the first N documents")
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
+    dtype: Precision = option("auto", help=_DTYPE)
     out: Path | None = option(None, help="JSON file for the report")
 
 
@@ -113,6 +116,7 @@ class PredictConfig(Reading):
     texts: tuple[str, ...] = option((), help="texts to classify, each an argument", positional=True)
     data: Path | None = option(None, help=f"documents to classify: {_DATA}")
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
+    dtype: Precision = option("auto", help=_DTYPE)
     out: Path | None = option(None, help="CSV file for row, label and probabilities; else lines are printed")
 
 

@@ -7,6 +7,8 @@ import io
 import json
 from pathlib import Path
 
+import torch
+
 from textxfer.artifact import ArtifactError, load_artifact, load_language_model
 from textxfer.cli.config import EvaluateConfig, GenerateConfig, PredictConfig, ShowConfig
 from textxfer.cli.output import RUN
@@ -23,7 +25,7 @@ from textxfer.training import checkpoints
 
 def evaluate(config: EvaluateConfig) -> None:
     """Report how a classifier does on labelled documents."""
-    predictor = Predictor.load(config.model, config.device or "cpu")
+    predictor = _predictor(config)
     documents = read_documents(config.data, config, config.label, config.max_rows)
     artifact = predictor.artifact
     store = TokenStore.build(None, documents, artifact.tokenizer, vocab=artifact.vocab, classes=artifact.classes)
@@ -37,7 +39,7 @@ def predict(config: PredictConfig) -> None:
     """Predict the classes of the texts given, or of those in a file."""
     if bool(config.texts) == (config.data is not None):
         raise DataError("give texts as arguments, or a file with --data, and not both")
-    predictor = Predictor.load(config.model, config.device or "cpu")
+    predictor = _predictor(config)
     if config.data is None:
         rows, texts = list(range(1, len(config.texts) + 1)), list(config.texts)
     else:
@@ -50,6 +52,11 @@ def predict(config: PredictConfig) -> None:
         return
     for row, prediction in zip(rows, predictions):
         print(f"{row}\t{prediction.label}\t{prediction.confidence:.3f}")
+
+
+def _predictor(config: EvaluateConfig | PredictConfig) -> Predictor:
+    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Predictor.load(config.model, device, config.dtype)
 
 
 def _table(rows: list[int], predictions: list[Prediction], classes: list[str]) -> str:
