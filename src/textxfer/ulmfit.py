@@ -68,8 +68,10 @@ def language_model(
     set_seed(seed)
     model = _language_model(data, base, recipe, training)
     size, bptt = training.batch_size, training.bptt
-    train = LMBatches(data.train, size, bptt, seed=seed, vary_bptt=training.vary_bptt, backward=backward)
-    valid = None if data.valid is None else LMBatches(data.valid, size, bptt, shuffle=False, backward=backward)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    shared: dict[str, Any] = {"backward": backward, "device": device}  # blocks of text go to the GPU at once
+    train = LMBatches(data.train, size, bptt, seed=seed, vary_bptt=training.vary_bptt, **shared)
+    valid = None if data.valid is None else LMBatches(data.valid, size, bptt, shuffle=False, **shared)
     parts = [CarryHidden(), *_common(training, precision), Report(unit="tokens"), *callbacks]
     return Learner(
         model,

@@ -28,6 +28,7 @@ from textxfer.kernels.layout import transposed
 CHUNK_BYTES = 2**29
 """Most bytes of logits at a time. Each chunk reads and writes a gradient of the weights' size, so chunks are large."""
 _CACHE_BYTES = 2**22  # of logits that go through softmax at a time on a CPU
+_EXTRA = 8  # columns beside the activations: ones, and zeros, since GPUs want sizes in multiples of eight
 _TINY = 1e-30
 
 
@@ -93,11 +94,13 @@ def _logits(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Head:
-    """The linear layer in the dtype of its input; the bias is a further row of the weights, beside a column of ones."""
+    """The linear layer in the dtype of its input; the bias is a further row of the weights, for a column of ones."""
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         self.weight = weight.to(x.dtype)
-        self.by_features = transposed(self.weight, below=weight.new_zeros(len(weight)) if bias is None else bias)
+        self.by_features = transposed(
+            self.weight, below=weight.new_zeros(len(weight)) if bias is None else bias, extra=_EXTRA
+        )
 
     def chunks(self, x: Tensor) -> list[slice]:
         """Return the chunks of tokens."""
@@ -107,7 +110,8 @@ class _Head:
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits of a chunk."""
-        return torch.cat([x, x.new_ones(len(x), 1)], dim=1) @ self.by_features
+        beside = F.pad(x.new_ones(len(x), 1), (0, _EXTRA - 1))
+        return torch.cat([x, beside], dim=1) @ self.by_features
 
     def to_probabilities(self, logits: Tensor, x: Tensor, target: Tensor) -> Tensor:
         """Turn the logits of a chunk into probabilities in their place; return the loss of each token."""
@@ -146,7 +150,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         head, counts = _Head(x, shared.value, bias), target != IGNORE
         target, share = target.where(counts, 0), counts / counts.sum().clamp(min=1)
-        scaled = transposed((x * share[:, None]).to(x.dtype), below=share)
+        scaled = transposed((x * share[:, None]).to(x.dtype), below=share, extra=_EXTRA)
         losses, dx, sums = torch.empty(len(x), device=x.device), torch.empty_like(x), None
         for part in head.chunks(x):
             p = head.logits(x[part])
@@ -160,7 +164,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 sums = product if sums is None else sums.float().add_(product)
         ctx.save_for_backward((dx * share[:, None]).to(x.dtype), *_weight_grads(sums, shared.value, bias))
         ctx.grads = shared.grads
-        return (losses * share).sum()
+        return (losses.where(counts, 0.0) * share).sum()
 
     @staticmethod
     @once_differentiable
@@ -180,8 +184,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _weight_grads(sums: Tensor | None, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Take the gradients of weights (V, E) and bias (V,) out of the summed products (E + 1, V)."""
+    """Take the gradients of weights (V, E) and bias (V,) out of the summed products (E + 8, V)."""
     if sums is None:
         return None, None
-    d_weight = torch.empty_like(weight).copy_(sums[:-1].t())
-    return d_weight, None if bias is None else sums[-1].to(bias.dtype)
+    d_weight = torch.empty_like(weight).copy_(sums[:-_EXTRA].t())
+    return d_weight, None if bias is None else sums[-_EXTRA].to(bias.dtype)
