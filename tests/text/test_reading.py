@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from textxfer.cli.config import Reading
-from textxfer.cli.reading import open_corpus, read_documents, read_words
+from textxfer.cli.reading import Words, open_corpus, read_documents
 from textxfer.text import DataError, Document
 
 CONTENTS = {
@@ -69,7 +69,9 @@ def test_running_text(tmp_path: Path, packing: str) -> None:
     path = write(tmp_path / f"text.txt{packing}", PACKED[packing](b"a b\n\nc d\n\ne"))
     options = Reading(breaks="blank")
     assert [d.text for d in open_corpus(path, options)] == ["a b\n", "c d\n", "e"]
-    assert [d.text for d in read_words(path, options, 3)] == ["a b\n", "c d\n"]
+    words = Words([path, path], options, 3)
+    assert [d.text for d in words] == [d.text for d in words] == ["a b\n", "c d\n"]
+    assert [d.text for d in Words([path, path], options, None)] == 2 * ["a b\n", "c d\n", "e"]
     with pytest.raises(DataError, match=r"running text has no labels; use \.csv"):
         open_corpus(path, options, "label")
     tables_only: list[dict[str, Any]] = [{"only": ("a", "b")}, {"label_separator": ";"}, {"numeric": True}]

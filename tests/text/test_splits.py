@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
 from textxfer.text.corpus import DataError, Document, check_classes, label_kind
 from textxfer.text.document import Label
-from textxfer.text.splits import split_documents
+from textxfer.text.splits import hold_out, split_documents
 
 
 def documents(labels: list[Label | None]) -> list[Document]:
@@ -77,3 +78,27 @@ def test_classes_of_several_labels_and_of_numbers() -> None:
         check_classes(documents([1.0, 1.0]))
     with pytest.raises(DataError, match=r"row 2: the label \('a',\) is of another kind"):
         check_classes(documents(["a", ("a",)]))
+
+
+@pytest.mark.parametrize("share, number", [(0.2, 50), (0.001, 50), (0.999, 7), (0.5, 2)])
+def test_a_corpus_that_is_read_again_is_split_like_one_in_memory(share: float, number: int) -> None:
+    class Corpus:
+        """Counts how often it is read."""
+
+        reads = 0
+
+        def __iter__(self) -> Iterator[Document]:
+            self.reads += 1
+            return iter(documents([None] * number))
+
+    corpus = Corpus()
+    kept, held = hold_out(corpus, share, seed=5)
+    assert corpus.reads == 1
+    assert (list(kept), list(held)) == split_documents(documents([None] * number), share, seed=5)
+    assert list(kept) == list(kept) and corpus.reads == 5
+
+
+@pytest.mark.parametrize("share, number, error", [(0.5, 1, DataError), (0.5, 0, DataError), (1.0, 9, ValueError)])
+def test_nothing_to_hold_out(share: float, number: int, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        hold_out(documents([None] * number), share)

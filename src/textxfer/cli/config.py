@@ -53,7 +53,7 @@ class Training(Reading):
 class PretrainConfig(Training):
     """Train a general language model on plain text."""
 
-    data: Path = option(help=_DATA, positional=True)
+    data: tuple[Path, ...] = option(help=f"one or more files or folders: {_DATA}", positional=True)
     max_words: int | None = option(None, help="read documents up to about this many words")
     valid: float = option(0.01, help="share of the documents held out for the perplexity, in (0, 1)")
     epochs: int | None = option(None, help="epochs, instead of the recipe's")

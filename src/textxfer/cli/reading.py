@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 from textxfer.cli.config import Reading
@@ -93,15 +94,26 @@ def read_documents(
     return list(islice(corpus, limit))
 
 
-def read_words(path: Path, options: Reading, max_words: int | None) -> list[Document]:
-    """Read whole documents until there are `max_words` words (white space between them), or all."""
-    documents, words = [], 0
-    for document in open_corpus(path, options):
-        documents.append(document)
-        words += len(document.text.split())
-        if max_words is not None and words >= max_words:
-            break
-    return documents
+class Words:
+    """Documents of several files, one file after the other; each iteration reads them anew.
+
+    Args:
+        paths: The files and folders.
+        options: Columns, encoding and so on.
+        max_words: End with the document in which there are so many words (white space between them); None reads all.
+    """
+
+    def __init__(self, paths: Sequence[Path], options: Reading, max_words: int | None) -> None:
+        self.corpora = [open_corpus(path, options) for path in paths]
+        self.max_words = max_words
+
+    def __iter__(self) -> Iterator[Document]:
+        words = 0
+        for document in chain.from_iterable(self.corpora):
+            yield document
+            words += 0 if self.max_words is None else len(document.text.split())
+            if self.max_words is not None and words >= self.max_words:
+                return
 
 
 def _without_columns(path: Path, options: Reading, label: str | None) -> Corpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,7 +13,7 @@ from textxfer import ulmfit
 from textxfer.artifact import Artifact, load_artifact, load_language_model
 from textxfer.cli.config import ClassifyConfig, FinetuneConfig, PretrainConfig, Training
 from textxfer.cli.output import check_out, describe, write_run
-from textxfer.cli.reading import read_documents, read_words
+from textxfer.cli.reading import Words, read_documents
 from textxfer.cli.recipes import pretrain_recipe, task_recipe
 from textxfer.evaluate import Evaluation, evaluate
 from textxfer.plan import peak_memory, plan
@@ -29,6 +30,7 @@ from textxfer.text import (
     Tokenizer,
     TokenStore,
     check_classes,
+    hold_out,
     split_documents,
 )
 from textxfer.training import Learner
@@ -38,8 +40,8 @@ def pretrain(config: PretrainConfig) -> None:
     """Train a general language model and write it with its history, plot and run card."""
     recipe = pretrain_recipe(config)
     check_out(config)
-    documents = read_words(config.data, config, config.max_words)
-    train, valid = split_documents(documents, config.valid, config.seed)
+    # Read anew for each pass: a corpus need not fit into memory.
+    train, valid = hold_out(Words(config.data, config, config.max_words), config.valid, config.seed)
     tokenizer = _tokenizer(config, recipe, train)
     data = prepare(train, valid, recipe=recipe, tokenizer=tokenizer, n_workers=config.workers, progress=True)
     describe(data)
@@ -192,7 +194,7 @@ def _rehearse(
     return saved
 
 
-def _tokenizer(config: Training, recipe: Recipe, documents: list[Document]) -> Tokenizer:
+def _tokenizer(config: Training, recipe: Recipe, documents: Iterable[Document]) -> Tokenizer:
     """Return a new tokenizer; one of pieces is trained on the documents that the language model will read."""
     if config.tokenizer in ("bpe", "unigram"):
         texts = (document.text for document in documents)

@@ -29,7 +29,7 @@ from textxfer.text.fastai_rules import FastaiRules
 from textxfer.text.rule_sets import rules
 from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP, Rules, TextRules, join_fields
 from textxfer.text.spelling import join_pieces
-from textxfer.text.splits import split_documents
+from textxfer.text.splits import hold_out, split_documents
 from textxfer.text.store import TokenStore
 from textxfer.text.subword import SubwordTokenizer
 from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
@@ -76,6 +76,7 @@ __all__ = [
     "from_frame",
     "from_records",
     "from_texts",
+    "hold_out",
     "join_fields",
     "join_pieces",
     "label_kind",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import compress, count
 
 import numpy as np
 
@@ -36,10 +37,8 @@ def split_documents(
     Raises:
         DataError: A class has one document, or there are fewer than two in all.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"the held-out share must lie between 0 and 1, not {share}")
-    if len(documents) < 2:
-        raise DataError(f"{len(documents)} document(s) cannot be split into two parts; give a file of held-out ones")
+    _check_share(share)
+    _check_number(len(documents))
     places = _groups(documents)
     if not allow_single:
         _check_singles(documents, places)
@@ -52,6 +51,57 @@ def split_documents(
         raise DataError(f"each of the {len(places)} classes has one document only, so none can be held out")
     kept = [document for place, document in enumerate(documents) if place not in held]
     return kept, [document for place, document in enumerate(documents) if place in held]
+
+
+class Part:
+    """Some of the documents of a corpus; each iteration reads the corpus anew.
+
+    Args:
+        documents: The corpus: it can be iterated over again and again.
+        places: Places in the corpus.
+        inside: Whether the documents at these places are meant, or all others.
+    """
+
+    def __init__(self, documents: Iterable[Document], places: Collection[int], inside: bool) -> None:
+        self.documents, self.places, self.inside = documents, frozenset(places), inside
+
+    def __iter__(self) -> Iterator[Document]:
+        found = ((place in self.places) is self.inside for place in count())
+        return compress(self.documents, found)
+
+
+def hold_out(documents: Iterable[Document], share: float, seed: int = 0) -> tuple[Part, Part]:
+    """Hold out a share of a corpus at random without having it in memory.
+
+    Without regard to labels; for documents that have none the result is that of `split_documents`.
+
+    Args:
+        documents: The corpus; it is read once here, and again whenever a part is.
+        share: Share to hold out, between 0 and 1; at least one document is, and at least one is left.
+        seed: Seed of the choice.
+
+    Returns:
+        What is left and what is held out, each in the order of the corpus.
+
+    Raises:
+        DataError: There are fewer than two documents.
+    """
+    _check_share(share)
+    n_documents = sum(1 for _ in documents)
+    _check_number(n_documents)
+    n_held = min(max(round(share * n_documents), 1), n_documents - 1)
+    held = np.random.default_rng(seed).permutation(n_documents)[:n_held].tolist()
+    return Part(documents, held, inside=False), Part(documents, held, inside=True)
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share < 1:
+        raise ValueError(f"the held-out share must lie between 0 and 1, not {share}")
+
+
+def _check_number(n_documents: int) -> None:
+    if n_documents < 2:
+        raise DataError(f"{n_documents} document(s) cannot be split into two parts; give a file of held-out ones")
 
 
 def _groups(documents: Sequence[Document]) -> dict[Label | None, list[int]]:
