@@ -14,6 +14,7 @@ import pytest
 
 from tests.programs.toys import documents, write_csv
 from textxfer import presets
+from textxfer.callbacks import SaveEvery
 from textxfer.cli import main
 from textxfer.text import Vocab
 
@@ -205,6 +206,50 @@ def test_an_output_folder_is_not_overwritten_unasked(tmp_path, table, base, caps
     error = run_badly(capsys, "pretrain", table, "--out", tmp_path / "mine", "--replace")
     assert "no textxfer command wrote it" in error
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_an_interrupted_pretraining_goes_on_and_ends_as_if_it_had_not_been(tmp_path, table, capsys, monkeypatch):
+    def pretrain(out, *more):
+        options = ["--tokenizer", "rules", "--precision", "fp32", "--save-minutes", "0.00001", "--epochs", "8"]
+        return main(["pretrain", str(table), "--out", str(tmp_path / out), *options, *more])
+
+    assert pretrain("whole") == 0
+    assert not (tmp_path / "whole.unfinished").exists()
+    batches, after_batch = iter(range(7)), SaveEvery.after_batch
+
+    def interrupted(self, learn):
+        after_batch(self, learn)
+        if next(batches, None) is None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SaveEvery, "after_batch", interrupted)
+        assert pretrain("parted") == 130
+    assert "--resume" in capsys.readouterr().err
+    assert pretrain("parted") == 2 and "holds an unfinished run: go on with --resume" in capsys.readouterr().err
+    assert pretrain("parted", "--resume", "--seed", "9") == 2
+    assert "other options: seed was 0, not 9" in capsys.readouterr().err
+    assert pretrain("other", "--resume") == 2 and "leave out --resume" in capsys.readouterr().err
+    assert pretrain("parted", "--resume") == 0
+    assert not (tmp_path / "parted.unfinished").exists()
+    weights = [(tmp_path / out / "model" / "model.safetensors").read_bytes() for out in ("whole", "parted")]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_is_not_resumed_on_other_text(tmp_path, table, capsys, monkeypatch):
+    arguments = ["pretrain", str(table), "--out", str(tmp_path / "out"), "--tokenizer", "rules"]
+
+    def stop(self, learn):
+        self._save(learn)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SaveEvery, "after_batch", stop)
+        assert main(arguments) == 130
+    write_csv(table, documents(61))
+    capsys.readouterr()
+    assert main([*arguments, "--resume"]) == 2
+    assert "the data has changed" in capsys.readouterr().err
 
 
 def test_options_that_exclude_each_other(tmp_path, table, capsys):

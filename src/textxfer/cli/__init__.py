@@ -21,12 +21,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _job(name)(parse(classes[name], namespace))
     except KeyboardInterrupt:
-        print(f"\ntextxfer {name}: interrupted; nothing was written", file=sys.stderr)
+        print(f"\ntextxfer {name}: interrupted; {_left_behind(namespace)}", file=sys.stderr)
         return 130
     except _user_errors() as error:
         print(f"textxfer {name}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     return 0
+
+
+def _left_behind(namespace: argparse.Namespace) -> str:
+    """Say what an interrupted command has left."""
+    from textxfer.cli.states import unfinished
+    from textxfer.training import checkpoints
+
+    if hasattr(namespace, "resume") and checkpoints(unfinished(namespace.out)):
+        return f"go on with the same command and --resume (states: {unfinished(namespace.out)})"
+    return "nothing was written"
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:

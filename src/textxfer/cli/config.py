@@ -50,7 +50,15 @@ class Training(Reading):
 
 
 @dataclass(kw_only=True)
-class PretrainConfig(Training):
+class Resumable(Training):
+    """What commands can be told that save states from which they can go on."""
+
+    save_minutes: float = option(10.0, help="minutes between two states from which --resume can go on")
+    resume: bool = option(False, help="go on from the last state of an interrupted run with the same options")
+
+
+@dataclass(kw_only=True)
+class PretrainConfig(Resumable):
     """Train a general language model on plain text."""
 
     data: tuple[Path, ...] = option(help=f"one or more files or folders: {_DATA}", positional=True)
@@ -65,7 +73,7 @@ class PretrainConfig(Training):
 
 
 @dataclass(kw_only=True)
-class FinetuneConfig(Training):
+class FinetuneConfig(Resumable):
     """Train a pretrained language model on a task's text."""
 
     data: Path = option(help=_DATA, positional=True)

@@ -11,10 +11,11 @@ from typing import Any
 
 from textxfer import ulmfit
 from textxfer.artifact import Artifact, load_artifact, load_language_model
-from textxfer.cli.config import ClassifyConfig, FinetuneConfig, PretrainConfig, Training
+from textxfer.cli.config import ClassifyConfig, FinetuneConfig, PretrainConfig, Resumable, Training
 from textxfer.cli.output import check_out, describe, write_run
 from textxfer.cli.reading import Words, read_documents
 from textxfer.cli.recipes import pretrain_recipe, task_recipe
+from textxfer.cli.states import check_unfinished, forget_states, keep_states, unfinished
 from textxfer.evaluate import Evaluation, evaluate
 from textxfer.plan import peak_memory, plan
 from textxfer.predict import Predictor
@@ -40,6 +41,7 @@ def pretrain(config: PretrainConfig) -> None:
     """Train a general language model and write it with its history, plot and run card."""
     recipe = pretrain_recipe(config)
     check_out(config)
+    check_unfinished(config)
     # Read anew for each pass: a corpus need not fit into memory.
     train, valid = hold_out(Words(config.data, config, config.max_words), config.valid, config.seed)
     tokenizer = _tokenizer(config, recipe, train)
@@ -53,6 +55,7 @@ def finetune(config: FinetuneConfig) -> None:
     """Train a pretrained language model on a task's text and write it."""
     recipe = task_recipe(config, lm_epochs=config.epochs)
     check_out(config)
+    check_unfinished(config)
     _, base = load_language_model(config.base)
     documents = read_documents(config.data, config, limit=config.max_rows)
     train, valid = split_documents(documents, config.valid, config.seed)
@@ -63,16 +66,20 @@ def finetune(config: FinetuneConfig) -> None:
 
 
 def _train_language_model(
-    config: Training, learn: Learner, training: TrainingNumbers, data: TaskData, backward: bool
+    config: Resumable, learn: Learner, training: TrainingNumbers, data: TaskData, backward: bool
 ) -> None:
     if config.dry_run:
         with tempfile.TemporaryDirectory() as scratch:
             _rehearse("language model", learn, training, data, Path(scratch), backward)
         return
     began = time.perf_counter()
+    learn.callbacks.append(keep_states(config, data))
+    if config.resume:
+        learn.resume(unfinished(config.out))
     ulmfit.fit_stages(learn, training)
     results = {"valid": learn.history[-1], "seconds": time.perf_counter() - began}
     write_run(config, {"model": learn}, data, results, backward=backward)
+    forget_states(config)
 
 
 def classify(config: ClassifyConfig) -> None:
