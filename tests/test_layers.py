@@ -15,7 +15,10 @@ BASE = frozenset({"batch", "files", "display", "_lazy"})
 MIDDLE = BASE | {"kernels", "training", "models", "text"}
 JOINED = MIDDLE | {"callbacks", "artifact"}
 PROGRAMS = frozenset(
-    {"recipe", "presets", "task", "ulmfit", "predict", "generation", "plots", "datasets", "evaluate", "options", "plan"}
+    {
+        *("recipe", "presets", "task", "ulmfit", "predict", "generation", "plots", "datasets", "evaluate"),
+        *("options", "plan", "directions"),
+    }
 )
 TOP = frozenset({"__init__", "__main__", "cli", "demo", "testing", "_tiny_training"})
 ALLOWED: dict[str, frozenset[str]] = {

@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from textxfer.artifact import Artifact, load_classifier
+from textxfer.artifact import Artifact, ArtifactError, load_classifier
 from textxfer.models import TextClassifier
 from textxfer.models.precision import Precision, chosen_precision, computing_in
 from textxfer.text import ClassBatches, TokenStore, from_texts
 from textxfer.training.pages import keep_pages
+
+PAIR = "pair.json"
+"""The file by which a folder says that it holds a model for each direction of reading."""
+_DIRECTIONS = ("forward", "backward")
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,20 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu", dtype: Precision = "auto") -> Predictor:
-        """Read a classifier's model folder; an `ArtifactError` says what is wrong with it."""
-        return cls(*load_classifier(folder, device), dtype=dtype)
+        """Read a classifier's model folder, or one with a classifier for each direction of reading.
+
+        Args:
+            folder: The folder.
+            device: Where to put the model.
+            dtype: In which numbers to compute, see `Predictor`.
+
+        Raises:
+            ArtifactError: The folder is missing or damaged.
+        """
+        if (Path(folder) / PAIR).is_file():
+            parts = (Predictor(*load_classifier(Path(folder) / name, device), dtype=dtype) for name in _DIRECTIONS)
+            return PairPredictor(*parts)
+        return Predictor(*load_classifier(folder, device), dtype=dtype)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -105,3 +121,35 @@ class Predictor:
     def _prediction(self, row: np.ndarray) -> Prediction:
         order: list[int] = np.argsort(-row, kind="stable").tolist()
         return Prediction(self.classes[order[0]], {self.classes[index]: float(row[index]) for index in order})
+
+
+class PairPredictor(Predictor):
+    """Classifies texts by the mean of the probabilities of two classifiers (Howard & Ruder 2018, section 3.3).
+
+    Args:
+        forward: The classifier that reads forward.
+        backward: The one that reads backward, with the same vocabulary, tokenizer and classes.
+
+    Raises:
+        ArtifactError: The two do not belong together.
+    """
+
+    def __init__(self, forward: Predictor, backward: Predictor) -> None:
+        super().__init__(forward.model, forward.artifact, forward.tokens_per_batch, forward.dtype)
+        self.parts = (forward, backward)
+        one, other = forward.artifact, backward.artifact
+        if one.backward or not other.backward:
+            raise ArtifactError(
+                "a pair needs a classifier that reads forward and one that reads backward, in this order"
+            )
+        for what, same in (
+            ("vocabulary", one.vocab == other.vocab),
+            ("tokenizer", one.tokenizer.fingerprint == other.tokenizer.fingerprint),
+            ("list of classes", tuple(one.classes) == tuple(other.classes)),
+        ):
+            if not same:
+                raise ArtifactError(f"the two classifiers of a pair must have the same {what}")
+
+    def predict_store(self, store: TokenStore) -> np.ndarray:
+        """Return the mean probabilities of a store's documents, in the store's order."""
+        return np.mean([part.predict_store(store) for part in self.parts], axis=0)

@@ -7,7 +7,7 @@ Each of the three steps comes in two forms: a function that returns a Learner re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -25,6 +25,7 @@ from textxfer.callbacks import (
     Report,
     TemporalReg,
 )
+from textxfer.directions import DIRECTIONS, Bidirectional, Direction
 from textxfer.models import AWDLSTM, LanguageModel, TextClassifier, load_encoder, token_loss, transfer_language_model
 from textxfer.presets import SMALL
 from textxfer.recipe import Recipe, Stage, Training
@@ -162,14 +163,19 @@ def stage_callbacks(stage: Stage, training: Training) -> list[Callback]:
     return parts
 
 
-class Options(TypedDict, total=False):
-    """What `pretrain`, `finetune` and `classify` hand on to `language_model` and `classifier`, which explain it."""
+class CommonOptions(TypedDict, total=False):
+    """What `bidirectional` hands on to `language_model` and `classifier`, which explain it."""
 
     callbacks: Sequence[Callback]
-    backward: bool
     precision: Precision
     device: str | torch.device | None
     seed: int
+
+
+class Options(CommonOptions, total=False):
+    """What `pretrain`, `finetune` and `classify` hand on."""
+
+    backward: bool
 
 
 def pretrain(data: TaskData, *, recipe: Recipe = SMALL, **options: Unpack[Options]) -> Learner[LanguageModel]:
@@ -194,6 +200,36 @@ def classify(
     """Train a classifier by the recipe; further options as in `classifier`."""
     training = recipe.for_classify(encoder is not None)
     return fit_stages(classifier(data, encoder=encoder, recipe=recipe, training=training, **options), training)
+
+
+def bidirectional(
+    data: TaskData,
+    base: Mapping[Direction, Artifact] | None = None,
+    *,
+    recipe: Recipe = SMALL,
+    **options: Unpack[CommonOptions],
+) -> Bidirectional:
+    """Train language model and classifier by the recipe in both directions of reading, one after the other.
+
+    Args:
+        data: The texts, see `textxfer.task.prepare`.
+        base: Pretrained language models of both directions, see `textxfer.directions.load_directions`; None trains
+            on the task's text alone.
+        recipe: All numbers.
+        options: As in `language_model`.
+
+    Raises:
+        ArtifactError: `base` lacks a direction.
+    """
+    if base is not None and (missing := [direction for direction in DIRECTIONS if direction not in base]):
+        raise ArtifactError(f"there is no pretrained model that reads {missing[0]}")
+    language_models, classifiers = {}, {}
+    for direction in DIRECTIONS:
+        start, backward = None if base is None else base[direction], direction == "backward"
+        language = finetune(data, start, recipe=recipe, backward=backward, **options)
+        language_models[direction] = language
+        classifiers[direction] = classify(data, language.model.encoder, recipe=recipe, backward=backward, **options)
+    return Bidirectional(data, language_models, classifiers)
 
 
 def save(folder: str | Path, learn: Learner[Any], data: TaskData, *, backward: bool = False) -> Path:

@@ -110,7 +110,16 @@ def test_without_a_pretrained_model_and_from_scratch(tmp_path, table):
 
 
 def test_backward(tmp_path, table):
-    arguments = ["classify", str(table), "--out", str(tmp_path / "a"), "--tokenizer", "rules", "--backward"]
+    arguments = [
+        "classify",
+        str(table),
+        "--out",
+        str(tmp_path / "a"),
+        "--tokenizer",
+        "rules",
+        "--direction",
+        "backward",
+    ]
     assert main(arguments) == 0
     assert json.loads((tmp_path / "a" / "model" / "config.json").read_text())["backward"] is True
 
@@ -206,6 +215,23 @@ def test_an_output_folder_is_not_overwritten_unasked(tmp_path, table, base, caps
     error = run_badly(capsys, "pretrain", table, "--out", tmp_path / "mine", "--replace")
     assert "no textxfer command wrote it" in error
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_both_directions_from_pretraining_to_predictions(tmp_path, table, base, capsys):
+    pair, out = tmp_path / "pair", tmp_path / "both"
+    assert main(["pretrain", str(table), "--out", str(pair), "--tokenizer", "rules", "--direction", "both"]) == 0
+    assert sorted(path.name for path in (pair / "model").iterdir()) == ["backward", "forward", "pair.json"]
+    arguments = ["classify", str(table), "--base", str(pair / "model"), "--test", str(table)]
+    assert main([*arguments, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "forward alone: error" in printed and "backward alone: error" in printed
+    assert (out / "model-backward-losses.png").is_file() and (out / "language-model" / "pair.json").is_file()
+    assert main(["evaluate", str(out / "model"), str(table), "--out", str(tmp_path / "report.json")]) == 0
+    card, report = json.loads((out / "run.json").read_text()), json.loads((tmp_path / "report.json").read_text())
+    assert report["error_rate"] == card["results"]["error_rate"]
+    assert main([*arguments, "--out", str(tmp_path / "one"), "--direction", "backward", "--dry-run"]) == 0
+    wrong = ["classify", table, "--base", base, "--out", tmp_path / "none", "--direction", "both"]
+    assert "no model that reads backward" in run_badly(capsys, *wrong)
 
 
 def test_an_interrupted_pretraining_goes_on_and_ends_as_if_it_had_not_been(tmp_path, table, capsys, monkeypatch):

@@ -31,10 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _left_behind(namespace: argparse.Namespace) -> str:
     """Say what an interrupted command has left."""
-    from textxfer.cli.states import unfinished
-    from textxfer.training import checkpoints
+    from textxfer.cli.states import has_states, unfinished
 
-    if hasattr(namespace, "resume") and checkpoints(unfinished(namespace.out)):
+    if hasattr(namespace, "resume") and has_states(namespace.out):
         return f"go on with the same command and --resume (states: {unfinished(namespace.out)})"
     return "nothing was written"
 
@@ -59,12 +58,12 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:
 
 def _job(name: str) -> Callable[[Any], None]:
     """Return the function behind a command; imported late, so that `--help` does not wait for torch."""
-    from textxfer.cli import train, use
+    from textxfer.cli import classify, pretrain, use
 
     jobs: dict[str, Callable[[Any], None]] = {
-        "pretrain": train.pretrain,
-        "finetune": train.finetune,
-        "classify": train.classify,
+        "pretrain": pretrain.pretrain,
+        "finetune": pretrain.finetune,
+        "classify": classify.classify,
         "evaluate": use.evaluate,
         "predict": use.predict,
         "generate": use.generate,

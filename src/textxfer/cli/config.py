@@ -41,7 +41,11 @@ class Training(Reading):
         help="kind of a new tokenizer: words by spaCy or by rules alone, or pieces of words learned from the text",
     )
     batch_size: int | None = option(None, help="lanes or documents per batch, instead of the recipe's")
-    backward: bool = option(False, help="read the texts from the end to the start")
+    direction: Literal["forward", "backward", "both"] | None = option(
+        None,
+        help="read texts from the start, from the end, or train a model for each and average their probabilities; "
+        "those of the pretrained model if there is one, else forward",
+    )
     precision: Literal["bf16", "fp32"] = option("bf16", help="precision of the computation")
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
     workers: int = option(1, help="processes that tokenize")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from textxfer import plots, ulmfit
 from textxfer.cli.config import Training
+from textxfer.directions import Direction, mark_pair
 from textxfer.evaluate import Evaluation
 from textxfer.files import new_folder, write_json
 from textxfer.options import to_json
@@ -51,36 +54,45 @@ def describe(data: TaskData, test: TokenStore | None = None) -> None:
 
 def write_run(
     config: Training,
-    learners: dict[str, Learner],
+    trained: Mapping[str, Mapping[Direction, Learner]],
     data: TaskData,
     results: dict[str, Any],
     *,
-    backward: bool = False,
     report: Evaluation | None = None,
 ) -> None:
     """Write the output folder: it appears complete or not at all.
 
     Args:
         config: The command's options.
-        learners: Trained learners by the names of their model folders.
+        trained: Trained learners by the names of their model folders and the direction in which they read.
         data: Their text side.
         results: Figures for the run card.
-        backward: Whether the models read backwards.
         report: Figures on held-out documents, for the confusion matrix.
     """
     if config.out.is_dir() and not any(config.out.iterdir()):
         config.out.rmdir()
     with new_folder(config.out, replace=config.replace) as scratch:
-        for name, learn in learners.items():
-            ulmfit.save(scratch / name, learn, data, backward=backward)
-            learn.history.save(scratch / f"{name}-history.json")
-            plots.save_figure(plots.plot_losses(learn.history), scratch / f"{name}-losses.png")
-            plots.save_figure(plots.plot_group_rates(learn.history), scratch / f"{name}-rates.png")
+        for name, learners in trained.items():
+            for direction, learn in learners.items():
+                _write_model(scratch, name, direction, learn, data, several=len(learners) > 1)
+            if len(learners) > 1:
+                mark_pair(scratch / name)
         if report is not None:
             plots.save_figure(plots.plot_confusion(report.confusion, report.classes), scratch / "confusion.png")
         card = {"command": type(config).__name__.removesuffix("Config").lower(), "config": to_json(config)}
         write_json(scratch / RUN, card | {"versions": versions(), "results": results})
     print(f"\nwritten to {config.out}: {', '.join(sorted(path.name for path in config.out.iterdir()))}")
+
+
+def _write_model(
+    folder: Path, name: str, direction: Direction, learn: Learner, data: TaskData, *, several: bool
+) -> None:
+    """Write a model folder, and history and plots beside it."""
+    place, title = (folder / name / direction, f"{name}-{direction}") if several else (folder / name, name)
+    ulmfit.save(place, learn, data, backward=direction == "backward")
+    learn.history.save(folder / f"{title}-history.json")
+    plots.save_figure(plots.plot_losses(learn.history), folder / f"{title}-losses.png")
+    plots.save_figure(plots.plot_group_rates(learn.history), folder / f"{title}-rates.png")
 
 
 def versions() -> dict[str, str]:

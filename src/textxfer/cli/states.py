@@ -8,12 +8,13 @@ from typing import Any
 
 from textxfer.callbacks import SaveEvery
 from textxfer.cli.config import Resumable
+from textxfer.directions import DIRECTIONS, Direction
 from textxfer.files import write_json
 from textxfer.options import to_json
 from textxfer.task import TaskData
 from textxfer.text import DataError
 from textxfer.text.files import read_json
-from textxfer.training import checkpoints
+from textxfer.training import Learner, checkpoints
 
 _CARD = "run.json"
 _FREE = ("resume", "replace", "save_minutes", "device", "workers", "dry_run")
@@ -25,6 +26,11 @@ def unfinished(out: Path) -> Path:
     return out.with_name(f"{out.name}.unfinished")
 
 
+def has_states(out: Path) -> bool:
+    """Whether there is a state to go on from."""
+    return any(checkpoints(unfinished(out) / direction) for direction in DIRECTIONS)
+
+
 def check_unfinished(config: Resumable) -> None:
     """Refuse, before any work is done, to begin anew over an unfinished run, or to resume none.
 
@@ -34,7 +40,7 @@ def check_unfinished(config: Resumable) -> None:
     folder = unfinished(config.out)
     if config.dry_run:
         return
-    if not checkpoints(folder):
+    if not has_states(config.out):
         if config.resume:
             raise DataError(f"{folder} holds no state to go on from: leave out --resume")
         return
@@ -45,8 +51,8 @@ def check_unfinished(config: Resumable) -> None:
         raise DataError(f"{folder} holds a run with other options: {'; '.join(differ)}")
 
 
-def keep_states(config: Resumable, data: TaskData) -> SaveEvery:
-    """Return the callback that writes states, and note which run they belong to.
+def note_run(config: Resumable, data: TaskData) -> None:
+    """Note which run the states belong to.
 
     Raises:
         DataError: The run to be resumed read other text.
@@ -63,7 +69,14 @@ def keep_states(config: Resumable, data: TaskData) -> SaveEvery:
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / _CARD, {"config": _decisive(config), "text": text})
-    return SaveEvery(folder, minutes=config.save_minutes)
+
+
+def keep_states(config: Resumable, learn: Learner, direction: Direction) -> None:
+    """Let a learner write states of its training in one direction, and go on from the last one if there is one."""
+    folder = unfinished(config.out) / direction
+    learn.callbacks.append(SaveEvery(folder, minutes=config.save_minutes))
+    if checkpoints(folder):
+        learn.resume(folder)
 
 
 def forget_states(config: Resumable) -> None:

@@ -1,0 +1,150 @@
+"""The command that trains and judges a classifier: classify."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from textxfer import ulmfit
+from textxfer.artifact import Artifact
+from textxfer.cli.config import ClassifyConfig
+from textxfer.cli.output import check_out, describe, write_run
+from textxfer.cli.reading import read_documents
+from textxfer.cli.recipes import task_recipe
+from textxfer.cli.training import chosen_directions, load_bases, new_tokenizer, options_of, rehearse
+from textxfer.directions import Direction
+from textxfer.evaluate import Evaluation, evaluate
+from textxfer.predict import PairPredictor, Predictor
+from textxfer.recipe import Recipe
+from textxfer.task import TaskData, prepare
+from textxfer.text import DataError, Document, TokenStore, check_classes, split_documents
+from textxfer.training import Learner
+
+Bases = Mapping[Direction, Artifact] | None
+Trained = dict[str, dict[Direction, Learner[Any]]]
+
+
+def classify(config: ClassifyConfig) -> None:
+    """Train a classifier, report on held-out documents, and write models and report."""
+    if config.base is not None and config.from_scratch:
+        raise DataError("--base and --from-scratch exclude each other: leave one of them out")
+    recipe = task_recipe(config, lm_epochs=config.lm_epochs, epochs=config.epochs)
+    check_out(config)
+    bases = None if config.base is None else load_bases(config.base)
+    directions = chosen_directions(config, bases)
+    data, test = _task(config, recipe, None if bases is None else bases[directions[0]])
+    describe(data, test)
+    if config.dry_run:
+        for direction in directions:
+            _rehearse(config, recipe, data, bases, direction)
+        return
+    began = time.perf_counter()
+    trained, report = _run(config, recipe, data, test, bases, run=0)
+    reports = [report]
+    for run in range(1, config.repeat):
+        reports.append(_run(config, recipe, data, test, bases, run)[1])
+    runs = [{"seed": config.seed + run, **each.to_dict()} for run, each in enumerate(reports)]
+    results = {"error_rate": _summary(runs), "seconds": time.perf_counter() - began, "runs": runs}
+    write_run(config, trained, data, results, report=report)
+
+
+def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tuple[TaskData, TokenStore]:
+    """Read and tokenize: the training data, and the held-out documents for the report."""
+    train, held_out = _labelled(config)
+    unlabelled = [document for path in config.unlabelled for document in read_documents(path, config)]
+    unlabelled = unlabelled[: config.max_unlabelled]
+    tokenizer = new_tokenizer(config, recipe, [*train, *unlabelled]) if base is None else None
+    data = prepare(
+        train,
+        unlabelled=unlabelled,
+        base=base,
+        recipe=recipe,
+        tokenizer=tokenizer,
+        n_workers=config.workers,
+        progress=True,
+    )
+    return data, data.encode(held_out)
+
+
+def _labelled(config: ClassifyConfig) -> tuple[list[Document], list[Document]]:
+    """Read the labelled documents: those to train on and those to report on."""
+    if config.split_column is not None:
+        if config.test is not None:
+            raise DataError("--split-column and --test both say what is held out; give one of them")
+        train, held_out = (
+            read_documents(config.data, config, config.label, limit, only=(config.split_column, part))
+            for part, limit in (("train", config.max_rows), ("test", config.max_test))
+        )
+        check_classes(train)
+        return train, held_out
+    documents = read_documents(config.data, config, config.label, config.max_rows)
+    check_classes(documents)
+    if config.test is not None:
+        return documents, read_documents(config.test, config, config.label, config.max_test)
+    return split_documents(documents, config.valid, config.seed)
+
+
+def _run(
+    config: ClassifyConfig, recipe: Recipe, data: TaskData, test: TokenStore, bases: Bases, run: int
+) -> tuple[Trained, Evaluation]:
+    """Run language model and classifier for one seed, in each direction.
+
+    Returns:
+        The learners by the names of their output folders, and the report on the held-out documents.
+    """
+    trained: Trained = {}
+    predictors: list[Predictor] = []
+    for direction in chosen_directions(config, bases):
+        seed, encoder, options = config.seed + run, None, options_of(config, direction, run)
+        if not config.from_scratch:
+            print(f"\nlanguage model on the task's text, {direction}, seed {seed}", flush=True)
+            base = None if bases is None else bases[direction]
+            language = ulmfit.finetune(data, base, recipe=recipe, **options)
+            trained.setdefault("language-model", {})[direction] = language
+            encoder = language.model.encoder
+        print(f"\nclassifier, {direction}, seed {seed}", flush=True)
+        learn = ulmfit.classify(data, encoder, recipe=recipe, **options)
+        trained.setdefault("model", {})[direction] = learn
+        artifact = Artifact(learn.model, data.vocab, data.tokenizer, data.classes, direction == "backward")
+        predictors.append(Predictor(learn.model, artifact))
+    return trained, _report(predictors, test, data, config.seed + run)
+
+
+def _report(predictors: list[Predictor], test: TokenStore, data: TaskData, seed: int) -> Evaluation:
+    """Evaluate the classifier, or the mean of two, and print the report."""
+    predictor = predictors[0]
+    if len(predictors) > 1:
+        for each in predictors:
+            error = evaluate(each.predict_store(test), test.labels, data.classes).error_rate
+            print(f"\nseed {seed}, {'backward' if each.artifact.backward else 'forward'} alone: error {error:.2%}")
+        predictor = PairPredictor(*predictors)
+    report = evaluate(predictor.predict_store(test), test.labels, data.classes)
+    print(f"\nseed {seed}, held-out documents\n{report}", flush=True)
+    return report
+
+
+def _summary(runs: list[dict[str, Any]]) -> float:
+    errors = [run["error_rate"] for run in runs]
+    if len(runs) > 1:
+        print(f"\nerror over {len(runs)} seeds: mean {mean(errors):.2%}, from {min(errors):.2%} to {max(errors):.2%}")
+    return mean(errors)
+
+
+def _rehearse(config: ClassifyConfig, recipe: Recipe, data: TaskData, bases: Bases, direction: Direction) -> None:
+    """Take language model and classifier of one direction through two batches of each stage."""
+    encoder, options = None, options_of(config, direction)
+    with tempfile.TemporaryDirectory() as scratch:
+        if not config.from_scratch:
+            base = None if bases is None else bases[direction]
+            training = recipe.for_finetune(base is not None)
+            learn = ulmfit.language_model(data, base=base, recipe=recipe, training=training, **options)
+            saved = rehearse("language model", learn, training, data, Path(scratch) / "language-model", direction)
+            encoder = saved.model.encoder
+        learn = ulmfit.classifier(data, encoder=encoder, recipe=recipe, **options)
+        training = recipe.for_classify(encoder is not None)
+        rehearse("classifier", learn, training, data, Path(scratch) / "model", direction)
+        Predictor.load(Path(scratch) / "model")(["saved, loaded and asked once"])
