@@ -7,7 +7,7 @@ sees the first 512 tokens only; `model` is our model alone, on ids that lie read
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ _LIMIT = 0.3
 """Largest relative error: with random weights the two logits differ by little, and int8 shows."""
 _LONG = (100, 500, 1000, 5000, 20_000)
 _LONGEST_OF_PEER = 1000
+_TRAINED: tuple[Dtype, ...] = ("fp32", "bf16")
 
 
 def cases(options: Options) -> Iterable[Case]:
@@ -61,7 +62,7 @@ def _train(sizes: Sizes, options: Options) -> Case:
         count=len(source),
         unit="documents",
         flops=3 * class_models.forward_flops(sizes) * source.n_tokens,
-        check=partial(_check, sizes, options),
+        check=partial(_check, sizes, options, _TRAINED),
         limit=_LIMIT,
         warmups=1,
         figures={"tokens": source.n_tokens, "batch": batch},
@@ -172,7 +173,7 @@ def _long(sizes: Sizes, length: int, options: Options) -> Case:
     return Case(f"long-{length}", impls, count=length, flops=flops, warmups=1)
 
 
-def _check(sizes: Sizes, options: Options) -> dict[str, dict[str, float]]:
+def _check(sizes: Sizes, options: Options, dtypes: Sequence[Dtype] = tuple(DTYPES)) -> dict[str, dict[str, float]]:
     """Return relative errors of the difference of the two logits, on short documents, against float64."""
     lengths = synthetic.lengths(10 * _CHECKED)
     source = synthetic.store(lengths[lengths <= _CHECKED_LENGTH][:_CHECKED], sizes["vocab"])
@@ -180,11 +181,8 @@ def _check(sizes: Sizes, options: Options) -> dict[str, dict[str, float]]:
     weights = class_models.model(sizes).state_dict()
     exact = class_models.reference(weights, sizes, docs)
     found = {}
-    for dtype in DTYPES:
-        try:
-            predictor = class_models.predictor(sizes, source, dtype, options.device)
-        except Skip:  # said when it is built
-            continue
+    for dtype in dtypes:
+        predictor = class_models.predictor(sizes, source, dtype, options.device)
         found[f"textxfer-{dtype}"] = {"rel_err": _error(torch.from_numpy(predictor.predict_store(source)), exact)}
     try:
         # One by one: of a document shorter than a window, padded beside a longer one, fastai pools another state than
