@@ -13,7 +13,7 @@ import torch
 
 from textxfer.artifact import Artifact, ArtifactError, load_classifier
 from textxfer.models import TextClassifier
-from textxfer.models.precision import Precision, chosen_precision, computing_in
+from textxfer.models.precision import Precision, chosen_precision, computing_in, measure_spans
 from textxfer.text import ClassBatches, TokenStore, from_texts
 from textxfer.training.pages import keep_pages
 
@@ -58,6 +58,8 @@ class Predictor:
         self.artifact = artifact
         self.tokens_per_batch = tokens_per_batch
         self.dtype: Precision = chosen_precision(dtype, next(model.parameters()).device)
+        if self.dtype == "int8":
+            measure_spans(model.encoder, artifact.vocab.counts)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu", dtype: Precision = "auto") -> Predictor:

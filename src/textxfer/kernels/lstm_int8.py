@@ -2,11 +2,11 @@
 
 Shapes: T time, B batch, I input features, H hidden features.
 
-Weights have one scale per row. Hidden states lie between -1 and 1, so their scale is fixed and nothing has to be
-measured while the layer runs; they go from layer to layer as `codes`, bytes h * 127 + 128. Gates and cell are float32.
+Weights have one scale per row. Hidden states have one scale per layer, which is known before the layer runs: they lie
+between -1 and 1 in any case, and mostly within less, which `textxfer.models.precision` measures on a sample. They go
+from layer to layer as `codes`, bytes h * 127 / range + 128. Gates and cell are float32.
 
-Source: the scheme of "dynamic quantization" (weights beforehand, activations on the way), with the range of an LSTM's
-output, known beforehand, in place of a measured one.
+Source: the scheme of "static quantization" (weights and ranges of activations beforehand).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def int8_is_usable(device: torch.device) -> bool:
     return device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(ops, "qlinear_pointwise")
 
 
-def from_codes(codes: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return hidden states for their codes."""
-    return codes.float().sub_(_ZERO).mul_(1 / _LEVELS).to(dtype)
+def from_codes(codes: Tensor, dtype: torch.dtype, span: float = 1.0) -> Tensor:
+    """Return hidden states for their codes; `span` is their range."""
+    return codes.float().sub_(_ZERO).mul_(span / _LEVELS).to(dtype)
 
 
 class Int8LSTM:
@@ -38,11 +38,13 @@ class Int8LSTM:
 
     Args:
         weights: The parameters.
+        spans: Ranges of the input's codes and of the layer's own: hidden states beyond +-span are cut, 0 < span <= 1.
     """
 
-    def __init__(self, weights: LSTMWeights) -> None:
+    def __init__(self, weights: LSTMWeights, spans: tuple[float, float] = (1.0, 1.0)) -> None:
         w_ih, w_hh, b_ih, b_hh = (weight.detach().float() for weight in weights)
         self._inputs, self._recurrent, self._bias = _Weights(w_ih), _Weights(w_hh), b_ih + b_hh
+        self._spans = spans
 
     def __call__(self, x: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run over a window.
@@ -59,8 +61,8 @@ class Int8LSTM:
         """
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *state)):
             raise RuntimeError("int8 is for inference: compute in bfloat16 or float32 where a gradient is needed")
-        codes, scale = (x, 1 / _LEVELS) if x.dtype == CODES else _to_codes(x.float())
-        return run_window(codes, state, _Products(self._inputs, self._recurrent, self._bias, scale))
+        codes, scale = (x, self._spans[0] / _LEVELS) if x.dtype == CODES else _to_codes(x.float())
+        return run_window(codes, state, _Products(self._inputs, self._recurrent, self._bias, scale, self._spans[1]))
 
 
 class _Weights:
@@ -78,9 +80,10 @@ class _Products:
 
     dtype = CODES
 
-    def __init__(self, inputs: _Weights, recurrent: _Weights, bias: Tensor, scale: float) -> None:
+    def __init__(self, inputs: _Weights, recurrent: _Weights, bias: Tensor, scale: float, span: float) -> None:
         self.hidden = recurrent.rows // 4
         self._inputs, self._recurrent, self._bias, self._scale = inputs, recurrent, bias, scale
+        self._span = span
         self._half_up = torch.tensor(_ZERO + 0.5)
 
     def project(self, x: Tensor) -> Tensor:
@@ -95,13 +98,26 @@ class _Products:
         w = self._recurrent
         # "sum" adds in the place of `projected`, which nobody needs afterwards.
         return torch.ops.onednn.qlinear_pointwise.binary(
-            *(h, 1 / _LEVELS, _ZERO, w.packed, w.scales, w.zeros, projected, self._bias, 1.0, 0, torch.bfloat16),
+            *(
+                h,
+                self._span / _LEVELS,
+                _ZERO,
+                w.packed,
+                w.scales,
+                w.zeros,
+                projected,
+                self._bias,
+                1.0,
+                0,
+                torch.bfloat16,
+            ),
             *(1.0, 0, "sum", 1.0, "none", [], ""),
         )
 
     def write(self, h: Tensor, out: Tensor) -> None:
         """Write codes: what becomes a byte loses its fraction, so a half on top of it rounds."""
-        out.copy_(torch.add(self._half_up, h, alpha=_LEVELS))
+        codes = torch.add(self._half_up, h, alpha=_LEVELS / self._span)
+        out.copy_(codes if self._span == 1 else codes.clamp_(1, 255))
 
 
 def _to_codes(x: Tensor) -> tuple[Tensor, float]:

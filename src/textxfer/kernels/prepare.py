@@ -9,7 +9,10 @@ from textxfer.kernels.lstm import LSTMWeights, PlainLSTM, PreparedLSTM, WeightDr
 
 
 def prepare_lstm(
-    weights: LSTMWeights, dtype: torch.dtype | None = None, drop: WeightDrop | None = None
+    weights: LSTMWeights,
+    dtype: torch.dtype | None = None,
+    drop: WeightDrop | None = None,
+    spans: tuple[float, float] = (1.0, 1.0),
 ) -> PreparedLSTM:
     """Prepare a layer with the fastest kernel that there is for it.
 
@@ -18,6 +21,7 @@ def prepare_lstm(
         dtype: The dtype to compute in; None for the parameters' own, `torch.int8` for 8-bit products, whose output is
             codes (`lstm_int8`).
         drop: Which recurrent weights are dropped; None for none.
+        spans: Ranges of hidden states in 8 bits, see `lstm_int8`.
 
     Raises:
         ValueError: 8 bits are asked for where they cannot be had: in training or on a device without such products.
@@ -25,7 +29,7 @@ def prepare_lstm(
     if dtype == torch.int8:
         if drop is not None or not lstm_int8.int8_is_usable(weights.w_hh.device):
             raise ValueError("int8 is for inference on a CPU with oneDNN: use bfloat16 or float32")
-        return lstm_int8.Int8LSTM(weights)
+        return lstm_int8.Int8LSTM(weights, spans)
     if lstm_cudnn.usable(weights, dtype):
         return lstm_cudnn.CudnnLSTM(weights, dtype, drop)
     if lstm_cpu.usable(weights, dtype):

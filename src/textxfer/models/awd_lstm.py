@@ -225,7 +225,8 @@ class AWDLSTM(nn.Module):
             dropped = masked(raw, mask)
             hidden.append(after)
         if raw.dtype == CODES:  # of 8-bit layers; there is no dropout behind them
-            raw = dropped = from_codes(raw, self.compute_dtype or self.embedding.weight.dtype)
+            dtype = self.compute_dtype or self.embedding.weight.dtype
+            raw = dropped = from_codes(raw, dtype, self.lstms[-1].spans[1])
         return EncoderOutput(raw, dropped, hidden)
 
     def _checked(self, state: Sequence[LayerState], batch: int) -> Sequence[LayerState]:

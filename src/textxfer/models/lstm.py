@@ -36,6 +36,7 @@ class WeightDropLSTM(nn.Module):
     Attributes:
         compute_dtype: The dtype in which the layer computes, or None for the parameters' own. Parameters, their
             gradients and the returned state stay in the parameters' dtype.
+        spans: Ranges of the hidden states of the layer below and of this one, for 8 bits, see `models.precision`.
     """
 
     compute_dtype: torch.dtype | None
@@ -47,6 +48,7 @@ class WeightDropLSTM(nn.Module):
         self.hidden_size = hidden_size
         self.dropout_weight = dropout_weight
         self.compute_dtype = None
+        self.spans = (1.0, 1.0)
         self._prepared: tuple[tuple[object, ...], PreparedLSTM] | None = None  # for evaluation without gradient
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
@@ -73,9 +75,9 @@ class WeightDropLSTM(nn.Module):
             return prepare_lstm(weights, self.compute_dtype, WeightDrop(kept, self.dropout_weight))
         if self.training or torch.is_grad_enabled():
             return prepare_lstm(weights, self.compute_dtype)
-        key = (self.compute_dtype, *(_state_of(weight) for weight in weights))
+        key = (self.compute_dtype, self.spans, *(_state_of(weight) for weight in weights))
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = key, prepare_lstm(weights, self.compute_dtype)
+            self._prepared = key, prepare_lstm(weights, self.compute_dtype, spans=self.spans)
         return self._prepared[1]
 
     def forward(

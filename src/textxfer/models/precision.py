@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from textxfer.kernels import cpu_multiplies_bf16, int8_is_usable
+from textxfer.models.awd_lstm import AWDLSTM
 from textxfer.models.lstm import WeightDropLSTM
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """`auto` is bfloat16 where the device multiplies it faster than float32; `int8` has the LSTM layers in 8 bits (CPU)."""
 
+_STEPS, _ROWS, _MARGIN = 100, 16, 1.25
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 
 
@@ -52,6 +54,29 @@ def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
     finally:
         for module, dtype in zip(modules, before):
             setattr(module, "compute_dtype", dtype)  # noqa: B010
+
+
+@torch.inference_mode()
+def measure_spans(encoder: AWDLSTM, counts: Sequence[int] | None = None, *, seed: int = 0) -> None:
+    """Measure within which range the hidden states of each layer lie, for 8 bits.
+
+    The sample is random words with the frequencies of the vocabulary. States beyond the range are cut off, so a
+    quarter is added to it.
+
+    Args:
+        encoder: The encoder; its layers get their `spans`.
+        counts: How often each word occurs; None if unknown.
+        seed: Seed of the sample.
+    """
+    weights = torch.ones(encoder.config.vocab) if counts is None else torch.tensor(counts, dtype=torch.float32) + 1e-3
+    generator = torch.Generator().manual_seed(seed)
+    ids = weights.multinomial(_STEPS * _ROWS, replacement=True, generator=generator).view(_STEPS, _ROWS)
+    x = encoder.embedding.weight[ids.to(encoder.embedding.weight.device)].float()
+    below = 1.0
+    for lstm in encoder.lstms:
+        x, _ = lstm(x)
+        span = min(1.0, _MARGIN * float(x.float().abs().amax()))
+        lstm.spans, below = (below, span), span
 
 
 def _multiplies_bf16(device: torch.device) -> bool:
