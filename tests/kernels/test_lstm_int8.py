@@ -77,3 +77,15 @@ def test_a_row_of_zeros_is_no_division_by_zero() -> None:
     weights.w_hh[3] = 0
     codes, _ = Int8LSTM(weights)(torch.zeros(T, B, INPUT), state())
     assert error(from_codes(codes, torch.float32), lstm_reference(torch.zeros(T, B, INPUT), state(), *weights)[0]) < 2
+
+
+def test_a_narrow_range_is_finer_and_cuts_what_lies_beyond() -> None:
+    weights, x = LSTMWeights(*(w / 8 for w in parameters())), torch.randn(T, B, INPUT) / 4
+    start = (torch.zeros(B, H), torch.zeros(B, H))
+    exact, _ = lstm_reference(x, start, *weights)
+    span = 1.25 * float(exact.abs().max())
+    wide, _ = Int8LSTM(weights)(x, start)
+    narrow, _ = Int8LSTM(weights, (1.0, span))(x, start)
+    assert error(from_codes(narrow, torch.float32, span), exact) < 0.5 * error(from_codes(wide, torch.float32), exact)
+    cut, _ = Int8LSTM(weights, (1.0, span / 2))(x, start)
+    assert from_codes(cut, torch.float32, span / 2).abs().max() <= span / 2 + 1e-6

@@ -7,7 +7,7 @@ import torch
 
 from textxfer.kernels import cpu_multiplies_bf16, int8_is_usable
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, TextClassifier, precision
-from textxfer.models.precision import chosen_precision, computing_in
+from textxfer.models.precision import chosen_precision, computing_in, measure_spans
 
 CPU = torch.device("cpu")
 
@@ -56,3 +56,16 @@ def test_what_cannot_be_had_is_refused() -> None:
     wrong: Any = "fp8"
     with pytest.raises(ValueError, match="one of auto, fp32, bf16, int8"):
         chosen_precision(wrong, CPU)
+
+
+def test_measured_ranges_hold_the_hidden_states_and_follow_one_another() -> None:
+    encoder = classifier().encoder
+    measure_spans(encoder, [1] * 50)
+    spans = [lstm.spans for lstm in encoder.lstms]
+    assert spans[0][0] == 1.0 and spans[1][0] == spans[0][1] and all(0 < own < 1 for _, own in spans)
+    with torch.inference_mode():
+        out = encoder(torch.randint(0, 50, (30, 8)))
+    assert out.raw.abs().max() <= spans[-1][1]
+    again = classifier().encoder
+    measure_spans(again, [1] * 50)
+    assert [lstm.spans for lstm in again.lstms] == spans

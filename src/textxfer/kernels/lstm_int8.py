@@ -98,20 +98,8 @@ class _Products:
         w = self._recurrent
         # "sum" adds in the place of `projected`, which nobody needs afterwards.
         return torch.ops.onednn.qlinear_pointwise.binary(
-            *(
-                h,
-                self._span / _LEVELS,
-                _ZERO,
-                w.packed,
-                w.scales,
-                w.zeros,
-                projected,
-                self._bias,
-                1.0,
-                0,
-                torch.bfloat16,
-            ),
-            *(1.0, 0, "sum", 1.0, "none", [], ""),
+            *(h, self._span / _LEVELS, _ZERO, w.packed, w.scales, w.zeros, projected, self._bias),
+            *(1.0, 0, torch.bfloat16, 1.0, 0, "sum", 1.0, "none", [], ""),
         )
 
     def write(self, h: Tensor, out: Tensor) -> None:
