@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from textxfer.artifact import Artifact, ArtifactError, load_artifact, save_artifact
 from textxfer.files import new_folder, write_json
 from textxfer.models import LanguageModel, TextClassifier
-from textxfer.predict import PAIR, PairPredictor, Predictor
+from textxfer.predict import DIRECTIONS, PAIR, Direction, PairPredictor, Predictor
 from textxfer.task import TaskData
 from textxfer.training import Learner
-
-Direction = Literal["forward", "backward"]
-DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 def direction_of(backward: bool) -> Direction:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from textxfer.training.pages import keep_pages
 
 PAIR = "pair.json"
 """The file by which a folder says that it holds a model for each direction of reading."""
-_DIRECTIONS = ("forward", "backward")
+Direction = Literal["forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Predictor:
             ArtifactError: The folder is missing or damaged.
         """
         if (Path(folder) / PAIR).is_file():
-            parts = (Predictor(*load_classifier(Path(folder) / name, device), dtype=dtype) for name in _DIRECTIONS)
+            parts = (Predictor(*load_classifier(Path(folder) / name, device), dtype=dtype) for name in DIRECTIONS)
             return PairPredictor(*parts)
         return Predictor(*load_classifier(folder, device), dtype=dtype)
 

@@ -90,12 +90,13 @@ class CacheFeatures(Callback):
         keys = [blake2b(column.tobytes(), digest_size=16).digest() for column in _columns(ids, lengths)]
         missing = [row for row, key in enumerate(keys) if key not in self._known]
         if missing:
-            training = module.training
+            training, rows = module.training, torch.tensor(missing)
             module.eval()
-            with torch.no_grad():
-                rows = torch.tensor(missing)
-                computed = model.features(ids[:, rows.to(ids.device)], lengths[rows.to(lengths.device)])
-            module.train(training)
+            try:
+                with torch.no_grad():
+                    computed = model.features(ids[:, rows.to(ids.device)], lengths[rows.to(lengths.device)])
+            finally:
+                module.train(training)
             self._known.update(zip((keys[row] for row in missing), computed.unbind(0)))
             self.n_computed += len(missing)
         return HeadOutput(model.head(torch.stack([self._known[key] for key in keys])))

@@ -118,12 +118,8 @@ class MixedPrecision(Callback):
                 raise ValueError(
                     f"MixedPrecision('fp16') needs a CUDA GPU; on {device.type} use MixedPrecision('bf16')"
                 )
-        elif device.type == "cpu" and not _cpu_has_bf16():
+        elif device.type == "cpu" and not cpu_multiplies_bf16():
             return torch.float32
         elif device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
             raise ValueError("this GPU has no bfloat16: use MixedPrecision('fp16')")
         return _DTYPES[self.dtype]
-
-
-def _cpu_has_bf16() -> bool:
-    return cpu_multiplies_bf16()

@@ -16,7 +16,7 @@ from textxfer.cli.output import check_out, describe, write_run
 from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import task_recipe
 from textxfer.cli.training import chosen_directions, load_bases, new_tokenizer, options_of, rehearse
-from textxfer.directions import Direction
+from textxfer.directions import Direction, direction_of
 from textxfer.evaluate import Evaluation, evaluate
 from textxfer.predict import PairPredictor, Predictor
 from textxfer.recipe import Recipe
@@ -120,7 +120,7 @@ def _report(predictors: list[Predictor], test: TokenStore, data: TaskData, seed:
     if len(predictors) > 1:
         for each in predictors:
             error = evaluate(each.predict_store(test), test.labels, data.classes).error_rate
-            print(f"\nseed {seed}, {'backward' if each.artifact.backward else 'forward'} alone: error {error:.2%}")
+            print(f"\nseed {seed}, {direction_of(each.artifact.backward)} alone: error {error:.2%}")
         predictor = PairPredictor(*predictors)
     report = evaluate(predictor.predict_store(test), test.labels, data.classes)
     print(f"\nseed {seed}, held-out documents\n{report}", flush=True)

@@ -111,9 +111,10 @@ class Words:
         words = 0
         for document in chain.from_iterable(self.corpora):
             yield document
-            words += 0 if self.max_words is None else len(document.text.split())
-            if self.max_words is not None and words >= self.max_words:
-                return
+            if self.max_words is not None:
+                words += len(document.text.split())
+                if words >= self.max_words:
+                    return
 
 
 def _without_columns(path: Path, options: Reading, label: str | None) -> Corpus:

@@ -18,7 +18,7 @@ from textxfer.training import Learner, checkpoints
 
 _CARD = "run.json"
 _FREE = ("resume", "replace", "save_minutes", "device", "workers", "dry_run")
-"""Options that may differ when a run is resumed: they decide nothing about its result."""
+"""Options that may differ when a run is resumed: they say where and how it runs, not what it learns."""
 
 
 def unfinished(out: Path) -> Path:

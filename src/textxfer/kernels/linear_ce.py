@@ -150,19 +150,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         head, counts = _Head(x, shared.value, bias), target != IGNORE
         target, share = target.where(counts, 0), counts / counts.sum().clamp(min=1)
-        scaled = transposed((x * share[:, None]).to(x.dtype), below=share, extra=_EXTRA)
-        losses, dx, sums = torch.empty(len(x), device=x.device), torch.empty_like(x), None
+        wanted = any(ctx.needs_input_grad)
+        scaled = transposed((x * share[:, None]).to(x.dtype), below=share, extra=_EXTRA) if wanted else None
+        losses, dx, sums = torch.empty(len(x), device=x.device), torch.empty_like(x) if wanted else None, None
         for part in head.chunks(x):
             p = head.logits(x[part])
             losses[part] = head.to_probabilities(p, x[part], target[part])
-            if not any(ctx.needs_input_grad):
+            if scaled is None or dx is None:
                 continue
             p.view(-1)[torch.arange(len(p), device=p.device) * p.shape[1] + target[part]] -= 1
             torch.mm(p, head.weight, out=dx[part])
             if any(ctx.needs_input_grad[1:3]):
                 product = scaled[:, part] @ p
                 sums = product if sums is None else sums.float().add_(product)
-        ctx.save_for_backward((dx * share[:, None]).to(x.dtype), *_weight_grads(sums, shared.value, bias))
+        if dx is not None:
+            ctx.save_for_backward((dx * share[:, None]).to(x.dtype), *_weight_grads(sums, shared.value, bias))
         ctx.grads = shared.grads
         return (losses.where(counts, 0.0) * share).sum()
 

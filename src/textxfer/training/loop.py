@@ -105,7 +105,9 @@ def compute(learn: Learner, step: Step) -> None:
 
 
 def _takes_output(learn: Learner, step: Step) -> bool:
-    """Whether the loss works on the model's output itself, unless a callback asks for the prediction or replaces it."""
+    """Whether the loss works on the model's output itself, since nobody is known to read the prediction."""
+    if learn.pass_metrics[step.training].reads_pred:
+        return False
     return step.target is not None and isinstance(learn.loss_fn, OutputLoss) and learn.loss_fn.accepts(step.out)
 
 
