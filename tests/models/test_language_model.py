@@ -124,3 +124,14 @@ def test_it_learns_a_pattern() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[0] > 3 and losses[-1] < 1
+
+
+def test_the_loss_of_the_output_is_the_loss_of_its_logits() -> None:
+    model = LanguageModel(AWDLSTMConfig(V, embed=8, hidden=12, layers=2).scaled(0))
+    ids, target = torch.randint(0, V, (2, T, B))
+    target[0, 0] = -100
+    results = []
+    for loss_of in (lambda out: token_loss.of_output(out, target), lambda out: token_loss(out.logits, target)):
+        loss = loss_of(model(ids))
+        results.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-6)
