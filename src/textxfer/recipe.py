@@ -75,7 +75,9 @@ class Training:
         dropouts: Dropouts of the AWD-LSTM.
         batch_size: Lanes of a language model, documents of a classifier.
         bptt: Tokens per window.
-        vary_bptt: Draw the length of each language-model window anew (Merity et al. 2018).
+        vary_bptt: Draw the length of each window of a language model anew; of a classifier, that of all windows of a
+            batch (Merity et al. 2018, section 4.1).
+        rescale_lr: Multiply the rate by the window's length over `bptt`; language models only.
         optimizer: Which optimizer, its betas and its weight decay.
         discriminative: The rate of a layer group over that of the one below it; or one multiplier for each group;
             None for one rate.
@@ -83,6 +85,7 @@ class Training:
         alpha: Weight of activation regularization.
         beta: Weight of temporal activation regularization.
         clip: Largest norm of the gradient; None leaves it alone.
+        min_updates: Fewest optimizer updates of the last stage: on few data it has more epochs than it says.
     """
 
     stages: tuple[Stage, ...]
@@ -90,12 +93,14 @@ class Training:
     batch_size: int = 64
     bptt: int = 70
     vary_bptt: bool = False
+    rescale_lr: bool = False
     optimizer: Optimizer = field(default_factory=Optimizer)
     discriminative: float | tuple[float, ...] | None = None
     unfreeze: Literal["gradual", "chain-thaw", "last"] | None = None
     alpha: float = 2.0
     beta: float = 1.0
     clip: float | None = 0.25
+    min_updates: int = 0
 
     def with_epochs(self, epochs: int | None) -> Training:
         """Return the training with another number of epochs in its last, longest stage."""
@@ -104,6 +109,11 @@ class Training:
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {epochs}")
         return replace(self, stages=(*self.stages[:-1], replace(self.stages[-1], epochs=epochs)))
+
+    def lasting(self, n_batches: int) -> Training:
+        """Return the training with so many epochs of `n_batches` updates in its last stage as `min_updates` asks."""
+        needed = -(-self.min_updates // max(n_batches, 1))
+        return self.with_epochs(needed) if needed > self.stages[-1].epochs else self
 
 
 @dataclass(frozen=True)
@@ -158,6 +168,7 @@ class Recipe:
             dropout_head=self.dropout_head,
             bptt=self.classify.bptt,
             max_tokens=self.max_tokens,
+            vary_bptt=self.classify.vary_bptt,
         )
 
     def for_finetune(self, pretrained: bool) -> Training:

@@ -5,6 +5,7 @@
 | `CarryHidden` | a language model reads on where the last batch ended |
 | `ActivationReg`, `TemporalReg` | penalties on activations: AR and TAR |
 | `DiscriminativeLR` | lower rates for lower layer groups |
+| `WindowRate` | rates that follow the length of the window |
 | `GradualUnfreeze` | layer groups start to train one after the other; also chain-thaw, last only |
 | `ClipGrad`, `Accumulate` | clipped gradients; large batches in parts |
 | `MixedPrecision` | bfloat16 or float16 |
@@ -30,6 +31,7 @@ from textxfer.callbacks.report import Report
 from textxfer.callbacks.save import SaveBest, SaveEvery
 from textxfer.callbacks.stop import EarlyStop
 from textxfer.callbacks.unfreeze import GradualUnfreeze
+from textxfer.callbacks.window_rate import WindowRate
 
 __all__ = [
     "Accumulate",
@@ -49,4 +51,5 @@ __all__ = [
     "StopOnNonFinite",
     "TemporalReg",
     "WeightAverage",
+    "WindowRate",
 ]

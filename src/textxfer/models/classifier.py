@@ -16,7 +16,7 @@ from textxfer.kernels import check_dropout
 from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig, check_keys
 from textxfer.models.head import ClassifierHead
 from textxfer.models.pooling import StreamingPool, concat_pool
-from textxfer.models.windows import WindowPlan, encode_windows, left_aligned
+from textxfer.models.windows import WindowPlan, drawn_bptt, encode_windows, left_aligned
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class ClassifierConfig:
         dropout_head: Dropout of the head's hidden layer.
         bptt: Steps per window; the gradient does not pass from one window to the one before.
         max_tokens: How many tokens at the end of each document are pooled, and so trained; None for all.
+        vary_bptt: Draw the steps per window anew for each training batch: mostly near `bptt`, 5 % near half of it
+            (Merity et al. 2018, section 4.1).
 
     Raises:
         ValueError: A size is below 1 or a dropout outside of [0, 1).
@@ -41,6 +43,7 @@ class ClassifierConfig:
     dropout_head: float = 0.1
     bptt: int = 70
     max_tokens: int | None = 1400
+    vary_bptt: bool = False
 
     def __post_init__(self) -> None:
         for name in ("classes", "head_hidden", "bptt", "max_tokens"):
@@ -152,7 +155,8 @@ class TextClassifier(nn.Module):
 
     def _encode(self, ids: Tensor, lengths: Tensor) -> PooledStates:
         lengths, order = _checked(lengths.cpu(), ids).sort(descending=True, stable=True)
-        plan = WindowPlan.build(lengths, self.config.bptt, self.config.max_tokens)
+        bptt = drawn_bptt(self.config.bptt) if self.training and self.config.vary_bptt else self.config.bptt
+        plan = WindowPlan.build(lengths, bptt, self.config.max_tokens)
         ids = ids[:, order.to(ids.device)]
         collect = self.training or torch.is_grad_enabled()
         trains = any(parameter.requires_grad for parameter in self.encoder.parameters())

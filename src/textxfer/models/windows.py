@@ -84,6 +84,16 @@ class WindowPlan:
         return self.lengths - self.first_kept
 
 
+def drawn_bptt(bptt: int) -> int:
+    """Draw the steps per window of a batch: normal around `bptt`, in 5 % of cases around half of it, spread 5, >= 5.
+
+    Of torch's generator on the CPU, so that a resumed training draws what an unbroken one does.
+    """
+    share, offset = torch.rand(()).item(), torch.randn(()).item()
+    mean = bptt / 2 if share < 0.05 else bptt
+    return max(int(mean + 5 * offset), min(5, bptt))
+
+
 def encode_windows(encoder: AWDLSTM, ids: Tensor, plan: WindowPlan) -> Iterator[WindowOutput]:
     """Encode documents window by window, with one set of dropout masks, and yield what is kept.
 

@@ -1,0 +1,232 @@
+"""The experiments at toy size: cells, splits, results that can be gone on with, tables and the page."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import __main__ as command
+from experiments import cells, published, report, runner
+from experiments.cells import Cell
+from experiments.summary import Row, compare, rows_of
+from experiments.tables import TABLES, Options, cells_of
+from experiments.tasks import Task, digest, load_task, parts_of, spread
+from tests.programs.toys import TINY, documents, task, write_csv
+from textxfer import ulmfit
+from textxfer.variants import VARIANTS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set in the place of TREC, and a pretrained pair."""
+    folder = tmp_path_factory.mktemp("experiments")
+    for split, n in (("train", 60), ("test", 21)):
+        text = write_csv(folder / "plain.csv", documents(n, seed=n)).read_bytes()
+        path = folder / "data" / "trec" / f"{split}.csv.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(text))
+    data = task()
+    for backward in (False, True):
+        learn = ulmfit.pretrain(data, recipe=TINY, backward=backward)
+        ulmfit.save(folder / "pair" / ("backward" if backward else "forward"), learn, data, backward=backward)
+    (folder / "pair" / "pair.json").write_text('{"format": 1, "directions": ["forward", "backward"]}')
+    load_task.cache_clear()
+    return folder
+
+
+@pytest.fixture
+def go(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run the command with a tiny recipe and results in a folder of their own."""
+    monkeypatch.setattr(runner, "preset", lambda name: TINY)
+
+    def run(table: str, *arguments: str) -> int:
+        given = {"--model": folder / "pair", "--data-root": folder / "data"}
+        given |= {"--out": tmp_path / "results", "--cache": folder / "cache"}
+        return command.main([table, *(str(part) for pair in given.items() for part in pair), *arguments])
+
+    return run
+
+
+def results(tmp_path: Path) -> list[dict[str, Any]]:
+    return cells.read_lines("trec", tmp_path / "results")
+
+
+def test_test_error_in_both_directions(go, tmp_path: Path):
+    pytest.importorskip("sklearn", reason="the baseline needs scikit-learn, of the extra `bench`")
+    assert go("test-error", "--seeds", "2") == 0
+    ours = [line for line in results(tmp_path) if line["cell"]["method"] == "textxfer"]
+    assert [line["cell"]["seed"] for line in ours] == [0, 1]
+    for line in ours:
+        assert set(line["errors"]) == {"forward", "backward"}
+        assert (line["labelled"], line["texts"], line["held_out"]) == (60, 60, 21)
+        assert 0 <= line["error"] <= 1
+        assert line["command"].startswith("python -m experiments test-error --model")
+    page = (tmp_path / "README.md").read_text()
+    assert "| both directions;" in page
+    assert "| TF-IDF + logistic regression |" in page
+    assert "| 3.60 |" in page
+
+
+def test_a_second_run_does_what_is_missing(go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    assert go("classifier-tuning", "--seeds", "1", "--rows", "full", "last") == 0
+    first = results(tmp_path)
+    assert [line["cell"]["variant"] for line in first] == ["full", "last"]
+    ran: list[Cell] = []
+    run = runner.run
+    monkeypatch.setattr(runner, "run", lambda cell, *rest: ran.append(cell) or run(cell, *rest))
+    assert go("classifier-tuning", "--seeds", "1", "--rows", "full", "last", "chain-thaw") == 0
+    assert [cell.variant for cell in ran] == ["chain-thaw"]
+    assert [line for line in results(tmp_path) if line["cell"]["variant"] != "chain-thaw"] == first
+    assert "3 cells, 2 done" in capsys.readouterr().out
+
+
+def test_rows_with_the_same_language_model_share_it(go, folder: Path, tmp_path: Path):
+    before = {path.name for path in (folder / "cache").glob("*")}
+    assert go("classifier-tuning", "--seeds", "1", "--rows", "full+discr", "freez", "--epochs", "1") == 0
+    added = {path.name for path in (folder / "cache").glob("*")} - before
+    assert len(added) <= 1
+    times = {line["seconds"]["forward"]["language_model"] for line in results(tmp_path)}
+    assert len(times) == 1
+
+
+@pytest.mark.parametrize("table", ["pretraining", "lm-quality", "lm-tuning"])
+def test_tables_of_the_language_model(go, tmp_path: Path, table: str):
+    assert go(table, "--seeds", "1", "--epochs", "1") == 0
+    lines = results(tmp_path)
+    assert {line["cell"]["split"] for line in lines} == {"valid"}
+    assert {line["held_out"] for line in lines} == {6}
+    page = (tmp_path / "README.md").read_text()
+    assert "pairs of rows stand as in the paper" in page
+
+
+def test_a_row_without_pretraining_has_no_model_to_start_from(go, tmp_path: Path):
+    assert go("classifier-tuning", "--seeds", "1", "--rows", "scratch", "--epochs", "1") == 0
+    (line,) = results(tmp_path)
+    assert line["model_sha256"] is None
+    assert "language_model" not in line["seconds"]["forward"]
+
+
+def test_low_shot(go, tmp_path: Path):
+    pytest.importorskip("sklearn", reason="the baseline needs scikit-learn, of the extra `bench`")
+    assert go("low-shot", "--seeds", "1", "--labels", "12", "30", "--texts", "40", "--epochs", "1") == 0
+    lines = results(tmp_path)
+    assert len(lines) == 2 * 4
+    assert {(line["cell"]["method"], line["texts"]) for line in lines if line["labelled"] == 12} == {
+        ("textxfer", 40),
+        ("textxfer", 12),
+        ("scratch", 12),
+        ("tf-idf", 12),
+    }
+    assert (tmp_path / "results" / "trec-low-shot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_dry_run_trains_nothing(go, tmp_path: Path, capsys):
+    assert go("classifier-tuning", "--seeds", "2", "--dry-run") == 0
+    assert capsys.readouterr().out.count("to do") == 20
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_cell_that_cannot_run_fails_alone(go, tmp_path: Path, capsys):
+    assert go("low-shot", "--seeds", "1", "--labels", "9000") == 1
+    assert "trec has 60 labelled documents, not 9,000: give fewer --labels" in capsys.readouterr().err
+    assert results(tmp_path) == []
+
+
+def test_unknown_tables_and_data_sets(go, capsys):
+    with pytest.raises(SystemExit):
+        go("table-7")
+    assert "there is no table 'table-7'; there are test-error, low-shot" in capsys.readouterr().err
+    assert go("lm-tuning", "--seeds", "1", "--data", "wikipedia-en") == 1
+    assert "no such data set with classes" in capsys.readouterr().err
+
+
+def test_damaged_results_are_named(tmp_path: Path):
+    path = cells.path_of("trec", tmp_path)
+    path.write_text('{"cell": {"data": "trec"}}\n{"cell": \n')
+    with pytest.raises(ValueError, match=r"trec.jsonl, line 2 is damaged"):
+        cells.read_lines("trec", tmp_path)
+
+
+def small_task() -> Task:
+    return Task(documents(90), documents(21, seed=1), documents(30, seed=2, labelled=False))
+
+
+def test_every_beginning_of_the_order_has_the_mix_of_all():
+    train = [document for document in documents(90) if document.label != "number" or document.row % 2]
+    share = Counter(document.label for document in train)["number"] / len(train)
+    order = spread(train, seed=3)
+    assert sorted(order) == list(range(len(train)))
+    for n in (15, 30, 60):
+        found = sum(train[place].label == "number" for place in order[:n]) / n
+        assert abs(found - share) <= 1 / n
+    assert spread(train, seed=4) != order
+
+
+def test_fewer_labels_are_some_of_the_more_and_the_texts_stay():
+    few, more = (parts_of(Cell(data="trec", labels=n, texts=50), small_task()) for n in (10, 30))
+    assert few.labelled == more.labelled[:10]
+    texts = [sorted(digest([type(d)(d.text)]) for d in [*p.labelled, *p.further]) for p in (few, more)]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 50
+    assert all(document.label is None for document in few.further)
+
+
+def test_held_out_texts_are_read_only_when_asked_for():
+    held_out = {document.text for document in small_task().test}
+    plain = parts_of(Cell(data="trec"), small_task())
+    assert not held_out & {document.text for document in [*plain.labelled, *plain.further]}
+    asked = parts_of(Cell(data="trec", transductive=True), small_task())
+    assert held_out <= {document.text for document in asked.further}
+
+
+def test_a_tenth_of_the_training_documents_is_held_out():
+    parts = parts_of(Cell(data="trec", split="valid"), small_task())
+    assert (len(parts.labelled), len(parts.held_out), len(parts.further)) == (81, 9, 30)
+
+
+def test_tables_list_their_cells_once():
+    for table in TABLES:
+        wanted = cells_of(Options(table=table, seeds=2))
+        assert len(set(wanted)) == len(wanted)
+    shared = cells_of(Options(table="bidirectionality", seeds=1))
+    assert set(shared) < set(cells_of(Options(table="test-error", seeds=1)))
+
+
+def test_the_paper_has_a_figure_for_every_variant():
+    assert set(published.VALIDATION) == set(VARIANTS)
+
+
+def test_means_and_spreads():
+    lines = [
+        {"cell": cells.as_json(Cell(data="trec", seed=seed)), "error": error, "total_seconds": 60.0}
+        for seed, error in enumerate((0.05, 0.07))
+    ]
+    (row,) = rows_of(lines)
+    assert row.mean == pytest.approx(6)
+    assert row.spread == pytest.approx(math.sqrt(2))
+    assert str(row) == "6.00 ± 1.41 (2)"
+
+
+def test_order_of_rows_against_the_papers():
+    def row(*errors: float) -> Row:
+        return Row(Cell(data="trec"), dict(enumerate(errors)), 1.0)
+
+    rows = {"a": row(5, 6), "b": row(7, 7), "c": row(6, 6.5)}
+    order = compare(rows, {"a": 5.0, "b": 6.0, "c": 7.0})
+    assert order.agree == 2
+    ((better, worse, by, error),) = order.disagree
+    assert (better, worse, by) == ("c", "b", 0.75)
+    assert error == pytest.approx(0.25)
+
+
+def test_the_page_that_is_committed_is_that_of_the_results(tmp_path: Path):
+    for path in cells.RESULTS.glob("*.jsonl"):
+        (tmp_path / "results").mkdir(exist_ok=True)
+        (tmp_path / "results" / path.name).write_bytes(path.read_bytes())
+    page = report.write(tmp_path / "results")
+    assert page.read_text() == (cells.RESULTS.parent / "README.md").read_text()
