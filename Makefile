@@ -14,10 +14,10 @@ STAMP := $(VENV)/.installed
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help install demo test test-slow lint format types notebooks docs bench bench-gpu clean
+.PHONY: help install demo test test-slow lint format types notebooks docs bench bench-gpu pretrain-small pretrain-gpu clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv and install textxfer with the tested versions of its dependencies
 
@@ -89,6 +89,38 @@ bench-gpu: $(if $(GPU_PYTHON),,$(STAMP))  ## run the benchmarks of a CUDA GPU (A
 	$(GPU_BENCH) $(ARGS) gpu_probe
 	$(GPU_BENCH) $(ARGS) --seconds 420 lm_step
 	$(GPU_BENCH) $(ARGS) --seconds 200 loss classify
+
+# Pretrained models. DATA: text files, OUT: where all goes, TEST: texts to measure the released model on.
+DATA ?=
+OUT ?= $(if $(filter pretrain-gpu,$@),build/en-base,build/en-small)
+TEST ?=
+SMALL := --recipe small --direction both --valid 0.002
+RELEASE := --source 'English Wikipedia' --licence 'CC BY-SA 4.0' $(if $(TEST),--test $(TEST))
+
+pretrain-small: $(STAMP)  ## pretrain en-small on a CPU and release it (DATA="FILES", OUT=FOLDER, TEST="FILES")
+	if [ ! -d $(OUT)/run ]; then \
+	    $(BIN)/python -m textxfer pretrain $(DATA) --store $(OUT)/ids --out $(OUT)/run $(SMALL) $(ARGS) \
+	        $$(if compgen -G '$(OUT)/run.unfinished/*/step-*' > /dev/null; then echo --resume; fi); \
+	fi
+	$(BIN)/python -m textxfer release $(OUT)/run --name en-small --out $(OUT)/en-small --replace $(RELEASE)
+
+# In pieces of less than ten minutes, for a GPU that is lent for a short time: give the command again until it ends
+# with the released model; a piece that has not come to the end exits with 75. The first piece tokenizes DATA, which
+# needs no GPU and spaCy; the machine that trains needs $(OUT)/ids and $(OUT)/run.unfinished only.
+MINUTES ?= 9
+GPU_TEXTXFER = PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) -m textxfer
+BASE := --recipe small --direction both --embed 400 --hidden 1152 --layers 3 --max-vocab 30000 --batch-size 128 \
+    --lr 3e-3 --valid 0.002
+
+pretrain-gpu: $(if $(GPU_PYTHON),,$(STAMP))  ## one piece of pretraining en-base on a GPU (DATA, OUT, TEST as above)
+	if [ ! -d $(OUT)/ids ]; then \
+	    $(GPU_TEXTXFER) pretrain $(DATA) --store $(OUT)/ids --out $(OUT)/run $(BASE) $(ARGS) --prepare-only; \
+	fi
+	if [ ! -d $(OUT)/run ]; then \
+	    $(GPU_TEXTXFER) pretrain $(DATA) --store $(OUT)/ids --out $(OUT)/run $(BASE) $(ARGS) --stop-minutes $(MINUTES) \
+	        $$(if compgen -G '$(OUT)/run.unfinished/*/step-*' > /dev/null; then echo --resume; fi); \
+	fi
+	$(GPU_TEXTXFER) release $(OUT)/run --name en-base --out $(OUT)/en-base --shard-mb 16 --replace $(RELEASE)
 
 clean:  ## remove what was built; .venv and cached data sets stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info

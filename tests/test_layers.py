@@ -13,11 +13,11 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "textxfer"
 # Which module or sub-package may import which. `training`, `models` and `text` do not know each other.
 BASE = frozenset({"batch", "files", "display", "_lazy"})
 MIDDLE = BASE | {"kernels", "training", "models", "text"}
-JOINED = MIDDLE | {"callbacks", "artifact"}
+JOINED = MIDDLE | {"callbacks", "weights", "artifact"}
 PROGRAMS = frozenset(
     {
         *("recipe", "presets", "task", "ulmfit", "predict", "generation", "plots", "datasets", "evaluate"),
-        *("options", "plan", "directions"),
+        *("options", "plan", "directions", "budget", "pace", "sizing", "variants", "pretrained", "importing"),
     }
 )
 TOP = frozenset({"__init__", "__main__", "cli", "demo", "testing", "_tiny_training"})
@@ -31,7 +31,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "models": BASE | {"kernels"},
     "text": BASE,
     "callbacks": BASE | {"training", "kernels"},
-    "artifact": MIDDLE,
+    "weights": frozenset(),
+    "artifact": MIDDLE | {"weights"},
     **dict.fromkeys(PROGRAMS, JOINED | PROGRAMS),
     **dict.fromkeys(TOP, JOINED | PROGRAMS | TOP),
 }

@@ -1,7 +1,8 @@
 """A model folder: weights, configuration, vocabulary and tokenizer, all that it takes to use a model elsewhere.
 
-`model.safetensors` (weights), `config.json` (format, kind, sizes, classes, fingerprints, how it was made),
-`vocab.json`, `tokenizer.json`. Loading needs no training code and runs no code from the folder.
+`model.safetensors` (weights; or several files, see `textxfer.weights`), `config.json` (format, kind, sizes, classes,
+fingerprints, how it was made), `vocab.json`, `tokenizer.json`. Loading needs no training code and runs no code from
+the folder.
 """
 
 from __future__ import annotations
@@ -13,20 +14,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from textxfer.files import new_folder
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, LanguageModel, TextClassifier
 from textxfer.text import Tokenizer, Vocab, tokenizer_from_dict
+from textxfer.weights import ArtifactError, DType, read_weights, write_weights
 
 FORMAT = 1
-_WEIGHTS, _CONFIG, _VOCAB, _TOKENIZER = "model.safetensors", "config.json", "vocab.json", "tokenizer.json"
-
-
-class ArtifactError(ValueError):
-    """A model folder is missing, damaged, or its parts do not belong together."""
+_CONFIG, _VOCAB, _TOKENIZER = "config.json", "vocab.json", "tokenizer.json"
 
 
 class TextSide(Protocol):
@@ -77,6 +72,8 @@ def save_artifact(
     backward: bool = False,
     card: dict[str, Any] | None = None,
     replace: bool = True,
+    dtype: DType = "fp32",
+    shard_bytes: int | None = None,
 ) -> Path:
     """Write a model folder; it appears complete or not at all.
 
@@ -87,9 +84,12 @@ def save_artifact(
         backward: Whether the model reads texts backwards.
         card: How the model was made: JSON values.
         replace: Whether an existing model folder may be replaced; other folders never are.
+        dtype: Numbers of the files, `fp32` or `fp16`: half the bytes, 11 bits of precision. Loaded ones are float32.
+        shard_bytes: Most bytes of a file of weights; None writes one file of any size.
 
     Raises:
-        ArtifactError: If the folder exists and is no model folder, or vocabulary and model differ in size.
+        ArtifactError: If the folder exists and is no model folder, vocabulary and model differ in size, or a weight is
+            too large for float16.
     """
     folder = Path(folder)
     if folder.exists() and not (replace and (folder / _CONFIG).is_file()):
@@ -108,9 +108,8 @@ def save_artifact(
         "tokenizer": text.tokenizer.fingerprint,
         "card": card or {},
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with new_folder(folder, replace=True) as scratch:
-        save_file(weights, scratch / _WEIGHTS)
+        config |= write_weights(scratch, model.state_dict(), dtype, shard_bytes)
         text.vocab.save(scratch / _VOCAB)
         for name, value in ((_CONFIG, config), (_TOKENIZER, text.tokenizer.to_dict())):
             (scratch / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -132,11 +131,9 @@ def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Art
     if config.get("format") != FORMAT:
         raise ArtifactError(f"{folder / _CONFIG}: format {config.get('format')!r}; this version reads format {FORMAT}")
     vocab, tokenizer = _read_text_side(folder, config)
-    try:
-        model = _build(config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}") from error
-    _load_weights(model, folder / _WEIGHTS)
+    weights = read_weights(folder, config, lambda: _expected(folder, config))
+    model = _build(config)
+    model.load_state_dict(weights)
     card = config.get("card", {})
     return Artifact(model.to(device).eval(), vocab, tokenizer, tuple(config["classes"]), bool(config["backward"]), card)
 
@@ -175,6 +172,15 @@ def _build(config: dict[str, Any]) -> LanguageModel | TextClassifier:
     raise ValueError(f"unknown kind {config['kind']!r}")
 
 
+def _expected(folder: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the shapes that the weights must have, as tensors without memory."""
+    try:
+        with torch.device("meta"):
+            return _build(config).state_dict()
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}") from error
+
+
 def _read_text_side(folder: Path, config: dict[str, Any]) -> tuple[Vocab, Tokenizer]:
     saved = _read_json(folder, _TOKENIZER)
     try:
@@ -202,18 +208,3 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtifactError(f"{folder / name} is damaged (no JSON object); copy the model folder again")
     return value
-
-
-def _load_weights(model: LanguageModel | TextClassifier, path: Path) -> None:
-    try:
-        weights: dict[str, Tensor] = load_file(path)
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path.parent} is no complete model folder: {path.name} is missing") from error
-    except SafetensorError as error:
-        raise ArtifactError(f"{path} is damaged ({error}); copy the model folder again") from error
-    own = model.state_dict()
-    wrong = sorted(own.keys() ^ weights.keys())
-    wrong += sorted(name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape)
-    if wrong:
-        raise ArtifactError(f"{path} does not fit config.json; missing, unexpected or misshapen: {', '.join(wrong)}")
-    model.load_state_dict(weights)

@@ -48,6 +48,11 @@ def load_directions(folder: str | Path) -> dict[Direction, Artifact]:
     return found
 
 
+def model_folders(folder: Path) -> list[Path]:
+    """Return the model folders in the folder of a pair, forward before backward; any other folder is returned alone."""
+    return [folder / name for name in DIRECTIONS] if (folder / PAIR).is_file() else [folder]
+
+
 def mark_pair(folder: Path) -> None:
     """Say of a folder that it holds a model for each direction."""
     write_json(folder / PAIR, {"format": 1, "directions": list(DIRECTIONS)})

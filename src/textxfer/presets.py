@@ -2,7 +2,10 @@
 
 `small` is ours, for a CPU and few labels. `paper` has the numbers of Howard & Ruder 2018 (arXiv 1801.06146), sections 3
 and 4.1; `scripts2018` those of the scripts that were published with it. The two differ in the betas, the rates and
-dropouts of the language model, the stages of unfreezing, batch size and clipping.
+dropouts of the language model, the windows, the stages of unfreezing, batch size, epochs and clipping;
+tests/programs/test_paper_numbers.py has both number by number.
+
+`laptop` is `small` with fewer passes and epochs, so many as fit into a given time: see `textxfer.sizing`.
 """
 
 from __future__ import annotations
@@ -38,17 +41,21 @@ PAPER = Recipe(
     embed=400,
     hidden=1150,
     layers=3,
-    pretrain=replace(_PRETRAIN_2018, optimizer=Optimizer("adam", betas=(0.7, 0.99), weight_decay=1e-7)),
+    pretrain=replace(
+        _PRETRAIN_2018, rescale_lr=True, optimizer=Optimizer("adam", betas=(0.7, 0.99), weight_decay=1e-7)
+    ),
     finetune=Training(
         stages=(Stage(epochs=15, lr=4e-3),),
         dropouts=_PAPER_DROPOUTS,
         vary_bptt=True,
+        rescale_lr=True,
         optimizer=Optimizer("adam", betas=(0.7, 0.99), weight_decay=0.0),
         discriminative=2.6,
     ),
     classify=Training(
         stages=(Stage(epochs=50, lr=1e-2),),
         dropouts=_CLASSIFIER_DROPOUTS,
+        vary_bptt=True,
         optimizer=Optimizer("adam", betas=(0.7, 0.99), weight_decay=0.0),
         discriminative=2.6,
         unfreeze="gradual",
@@ -116,7 +123,9 @@ SMALL = Recipe(
     dropout_pooled=0.3,
 )
 
-PRESETS: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (SMALL, PAPER, SCRIPTS2018)}
+LAPTOP = replace(SMALL, name="laptop")
+
+PRESETS: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (SMALL, PAPER, SCRIPTS2018, LAPTOP)}
 
 
 def preset(name: str) -> Recipe:

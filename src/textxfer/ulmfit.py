@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack
 import torch
 
 from textxfer.artifact import Artifact, ArtifactError, save_artifact
-from textxfer.batch import Loaders
+from textxfer.batch import Loaders, epoch_length
 from textxfer.callbacks import (
     ActivationReg,
     CarryHidden,
@@ -24,10 +24,12 @@ from textxfer.callbacks import (
     MixedPrecision,
     Report,
     TemporalReg,
+    WindowRate,
 )
-from textxfer.directions import DIRECTIONS, Bidirectional, Direction
+from textxfer.directions import DIRECTIONS, Bidirectional, Direction, load_directions
 from textxfer.models import AWDLSTM, LanguageModel, TextClassifier, load_encoder, token_loss, transfer_language_model
 from textxfer.presets import SMALL
+from textxfer.pretrained import find
 from textxfer.recipe import Recipe, Stage, Training
 from textxfer.task import TaskData
 from textxfer.text import ClassBatches, DataError, LMBatches
@@ -74,6 +76,8 @@ def language_model(
     train = LMBatches(data.train, size, bptt, seed=seed, vary_bptt=training.vary_bptt, **shared)
     valid = None if data.valid is None else LMBatches(data.valid, size, bptt, shuffle=False, **shared)
     parts = [CarryHidden(), *_common(training, precision), Report(unit="tokens"), *callbacks]
+    if training.rescale_lr:
+        parts.append(WindowRate(bptt))
     return Learner(
         model,
         Loaders(train, valid),
@@ -142,6 +146,7 @@ def classifier(
 
 def fit_stages(learn: Learner[Model], training: Training) -> Learner[Model]:
     """Run the fits of a training, each with its own schedule; those that a resumed learner has done are passed over."""
+    training = training.lasting(epoch_length(learn.loaders.train, 0))
     for stage in training.stages[learn.fits_done :]:
         if training.unfreeze is None:
             learn.freeze_to(stage.freeze_to)
@@ -230,6 +235,20 @@ def bidirectional(
         language_models[direction] = language
         classifiers[direction] = classify(data, language.model.encoder, recipe=recipe, backward=backward, **options)
     return Bidirectional(data, language_models, classifiers)
+
+
+def pretrained(name: str, *, url: str | None = None) -> dict[Direction, Artifact]:
+    """Read a pretrained language model by its name, such as `en-small`; by direction, as `load_directions`.
+
+    Args:
+        name: The name; `textxfer.pretrained.names()` lists those there are.
+        url: Address to download it from if it is not on this machine, see `textxfer.pretrained.find`.
+
+    Raises:
+        DataError: There is no such model.
+        ArtifactError: Its folder is damaged.
+    """
+    return load_directions(find(name, url=url))
 
 
 def save(folder: str | Path, learn: Learner[Any], data: TaskData, *, backward: bool = False) -> Path:

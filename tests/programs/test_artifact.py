@@ -121,7 +121,7 @@ def test_a_failed_write_keeps_the_old_model(folder, data, monkeypatch):
     def full(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("textxfer.artifact.save_file", full)
+    monkeypatch.setattr("textxfer.weights.save_file", full)
     with pytest.raises(OSError, match="no space"):
         ulmfit.save(folder, ulmfit.classifier(data, recipe=TINY, seed=5), data)
     assert (folder / "model.safetensors").read_bytes() == before
@@ -147,3 +147,114 @@ def test_a_subword_tokenizer_travels_with_the_model(tmp_path):
     assert loaded.tokenizer("something never seen 🦕") == tokenizer("something never seen 🦕")
     (prediction,) = Predictor.load(folder)(["something never seen 🦕"])
     assert prediction.label in data.classes
+
+
+def test_half_precision_halves_the_bytes_and_is_read_as_float32(folder, tmp_path, data):
+    model = load_classifier(folder)[0]
+    half = save_artifact(tmp_path / "half", model, data, dtype="fp16")
+    assert json.loads((half / "config.json").read_text())["dtype"] == "fp16"
+    sizes = [(path / "model.safetensors").stat().st_size for path in (folder, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+    for name, value in load_artifact(half).model.state_dict().items():
+        own = model.state_dict()[name]
+        expected = own.half().float() if own.is_floating_point() else own
+        assert value.dtype == own.dtype and torch.equal(value, expected), name
+
+
+def test_a_weight_that_float16_cannot_hold_is_named(tmp_path, data):
+    model = ulmfit.language_model(data, recipe=TINY).model
+    with torch.no_grad():
+        model.encoder.embedding.weight[3, 2] = -70_000.0
+    with pytest.raises(ArtifactError, match=r"encoder\.embedding\.weight has a value of 70000, float16 ends at 65504"):
+        save_artifact(tmp_path / "m", model, data, dtype="fp16")
+    assert not (tmp_path / "m").exists()
+    save_artifact(tmp_path / "m", model, data)
+
+
+def sharded(folder, data, limit=1000, **options):
+    model = ulmfit.classifier(data, recipe=TINY, seed=3).model
+    return model, save_artifact(folder, model, data, shard_bytes=limit, **options)
+
+
+@pytest.mark.parametrize("limit", [600, 2000, 5000, 1_000_000])
+def test_shards_are_small_enough_and_come_together_again(tmp_path, data, limit):
+    model, folder = sharded(tmp_path / "m", data, limit)
+    files = sorted(folder.glob("*.safetensors"))
+    assert files[0].name == f"model-00001-of-{len(files):05d}.safetensors"
+    assert max(path.stat().st_size for path in files) <= limit
+    assert len(files) >= sum(tensor.nbytes for tensor in model.state_dict().values()) / limit
+    loaded = load_artifact(folder).model.state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded[name]), name
+    shards = json.loads((folder / "config.json").read_text())["shards"]
+    parts = sum("encoder.embedding.weight" in entry["rows"] for entry in shards.values())
+    assert (parts > 1) == (limit < 1680)  # 35 rows of 48 bytes
+
+
+def test_a_row_that_no_shard_can_hold(tmp_path, data):
+    with pytest.raises(ArtifactError, match=r"a file of 100 bytes cannot hold a row of encoder\.embedding\.weight"):
+        sharded(tmp_path / "m", data, 100)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+def test_a_damaged_shard_is_named(tmp_path, data, damage):
+    _, folder = sharded(tmp_path / "m", data)
+    path = sorted(folder.glob("*.safetensors"))[1]
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if damage == "other" else content[:-1])
+    what = {"gone": "is missing", "cut": "bytes where", "other": "SHA-256"}[damage]
+    with pytest.raises(ArtifactError, match=rf"{path.name}.*{what}"):
+        load_artifact(folder)
+
+
+def _edit(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config["shards"])
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_shards_whose_rows_do_not_add_up(tmp_path, data):
+    _, folder = sharded(tmp_path / "m", data)
+    names = [path.name for path in sorted(folder.glob("*.safetensors"))]
+    _edit(folder, lambda shards: shards.pop(names[0]))
+    with pytest.raises(ArtifactError, match=r"config\.json: what its shards hold .*encoder\.embedding\.weight"):
+        load_artifact(folder)
+
+
+def test_a_list_of_shards_that_lies_about_rows(tmp_path, data):
+    _, folder = sharded(tmp_path / "m", data)
+    first = min(path.name for path in folder.glob("*.safetensors"))
+    _edit(folder, lambda shards: shards[first]["rows"].update({"encoder.embedding.weight": [0, 1]}))
+    with pytest.raises(ArtifactError, match=f"{first} does not hold the rows"):
+        load_artifact(folder)
+    _edit(folder, lambda shards: shards.update({"../../x.safetensors": shards.pop(first)}))
+    with pytest.raises(ArtifactError, match=r"config\.json is damaged.*is no name of a shard"):
+        load_artifact(folder)
+
+
+def test_sizes_are_compared_before_memory_is_taken(folder):
+    """A model of the claimed size would have 40 TB."""
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder"]["vocab"] = 10**12
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match=r"does not fit config\.json.*encoder\.embedding\.weight"):
+        load_artifact(folder)
+
+
+def test_folders_from_before_there_were_dtypes(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("dtype") == "fp32"
+    before = load_artifact(folder).model.state_dict()
+    (folder / "config.json").write_text(json.dumps(config))
+    assert all(torch.equal(value, before[name]) for name, value in load_artifact(folder).model.state_dict().items())
+
+
+def test_unknown_numbers(folder, data):
+    with pytest.raises(ValueError, match="dtype must be one of fp32, fp16"):
+        save_artifact(folder, load_artifact(folder).model, data, dtype="int4")  # type: ignore[arg-type]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "int4"}))
+    with pytest.raises(ArtifactError, match="dtype 'int4'; this version knows fp32, fp16"):
+        load_artifact(folder)

@@ -289,7 +289,10 @@ def test_options_that_exclude_each_other(tmp_path, table, capsys):
 
 def test_options_change_on_purpose_only():
     """All options of all commands against a golden file; TEXTXFER_UPDATE_GOLDEN=1 writes it anew."""
-    commands = ("pretrain", "finetune", "classify", "evaluate", "predict", "generate", "show")
+    commands = (
+        *("pretrain", "finetune", "classify", "evaluate", "predict", "generate", "show"),
+        *("release", "import"),
+    )
     environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
     texts = []
     for command in commands:

@@ -11,10 +11,15 @@ from textxfer.cli import config as configs
 from textxfer.options import add_options, parse
 
 USAGE_ERROR = 2
+TO_BE_CONTINUED = 75
+"""The system's EX_TEMPFAIL: nothing is wrong, but the command has to be given again."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 2 for input that cannot be used, 130 after Ctrl-C."""
+    """Run the command line and return the exit code.
+
+    0; 2 for input that cannot be used; 75 after --stop-minutes, if there is more to do; 130 after Ctrl-C.
+    """
     parser, classes = _parser()
     namespace = parser.parse_args(arguments)
     name = namespace.command
@@ -26,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _user_errors() as error:
         print(f"textxfer {name}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except _unfinished() as pause:
+        print(f"\ntextxfer {name}: {pause}", file=sys.stderr)
+        return TO_BE_CONTINUED
     return 0
 
 
@@ -49,6 +57,8 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:
         "predict": configs.PredictConfig,
         "generate": configs.GenerateConfig,
         "show": configs.ShowConfig,
+        "release": configs.ReleaseConfig,
+        "import": configs.ImportConfig,
     }
     for name, cls in classes.items():
         summary = (cls.__doc__ or "").strip()
@@ -58,7 +68,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:
 
 def _job(name: str) -> Callable[[Any], None]:
     """Return the function behind a command; imported late, so that `--help` does not wait for torch."""
-    from textxfer.cli import classify, pretrain, use
+    from textxfer.cli import classify, import_weights, named, pretrain, release, use
 
     jobs: dict[str, Callable[[Any], None]] = {
         "pretrain": pretrain.pretrain,
@@ -66,8 +76,10 @@ def _job(name: str) -> Callable[[Any], None]:
         "classify": classify.classify,
         "evaluate": use.evaluate,
         "predict": use.predict,
-        "generate": use.generate,
-        "show": use.show,
+        "generate": named.generate,
+        "show": named.show,
+        "release": release.release,
+        "import": import_weights.import_model,
     }
     return jobs[name]
 
@@ -80,6 +92,13 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
     files = (FileNotFoundError, FileExistsError, IsADirectoryError)
     return (DataError, ArtifactError, CheckpointError, MissingPackageError, *files)
+
+
+def _unfinished() -> type[Exception]:
+    """Return what a command raises that has stopped in time; imported late, as `_job`."""
+    from textxfer.cli.pieces import Unfinished
+
+    return Unfinished
 
 
 if __name__ == "__main__":

@@ -59,13 +59,21 @@ class Resumable(Training):
 
     save_minutes: float = option(10.0, help="minutes between two states from which --resume can go on")
     resume: bool = option(False, help="go on from the last state of an interrupted run with the same options")
+    stop_minutes: float | None = option(
+        None, help="stop at a saved state after about this many minutes, with exit code 75; then go on with --resume"
+    )
 
 
 @dataclass(kw_only=True)
 class PretrainConfig(Resumable):
     """Train a general language model on plain text."""
 
-    data: tuple[Path, ...] = option(help=f"one or more files or folders: {_DATA}", positional=True)
+    data: tuple[Path, ...] = option((), help=f"one or more files or folders: {_DATA}", positional=True)
+    store: Path | None = option(
+        None, help="folder for the tokenized text: written if it is not there; if it is, DATA is not needed"
+    )
+    # None, not False: as in the states of runs that were begun before there was this option.
+    prepare_only: bool | None = option(None, help="write the folder of --store and stop")
     max_words: int | None = option(None, help="read documents up to about this many words")
     valid: float = option(0.01, help="share of the documents held out for the perplexity, in (0, 1)")
     epochs: int | None = option(None, help="epochs, instead of the recipe's")
@@ -81,7 +89,7 @@ class FinetuneConfig(Resumable):
     """Train a pretrained language model on a task's text."""
 
     data: Path = option(help=_DATA, positional=True)
-    base: Path = option(help="folder of the pretrained language model")
+    base: Path = option(help="folder of the pretrained language model, or a name such as en-small")
     max_rows: int | None = option(None, help="read only the first N documents")
     valid: float = option(0.1, help="share of the documents held out for the perplexity, in (0, 1)")
     epochs: int | None = option(None, help="epochs, instead of the recipe's")
@@ -93,7 +101,7 @@ class ClassifyConfig(Training):
 
     data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
     label: str = option("label", help="column of the class name")
-    base: Path | None = option(None, help="folder of a pretrained language model")
+    base: Path | None = option(None, help="folder of a pretrained language model, or a name such as en-small")
     from_scratch: bool = option(False, help="classifier from random weights, without any language model")
     test: Path | None = option(None, help="labelled documents to report on; else a held-out share of DATA")
     split_column: str | None = option(None, help="column of DATA that says `train` or `test`, instead of --test")
@@ -105,6 +113,9 @@ class ClassifyConfig(Training):
     lm_epochs: int | None = option(None, help="epochs of the language model, instead of the recipe's")
     epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's")
     repeat: int = option(1, help="number of runs, with seeds from --seed on; the first one's models are kept")
+    minutes: float | None = option(
+        None, help="time for the whole command, to which --recipe laptop fits its passes and epochs, > 0"
+    )
 
 
 @dataclass(kw_only=True)
@@ -136,7 +147,7 @@ class PredictConfig(Reading):
 class GenerateConfig:
     """Write text with a language model."""
 
-    model: Path = option(help="folder of a language model", positional=True)
+    model: Path = option(help="folder of a language model, or a name such as en-small", positional=True)
     prompt: str = option("", help="beginning of the text")
     tokens: int = option(100, help="tokens to write")
     temperature: float = option(0.8, help="spread of the choice; 0 always takes the most probable token")
@@ -147,11 +158,50 @@ class GenerateConfig:
 
 
 @dataclass(kw_only=True)
+class ReleaseConfig(Reading):
+    """Make a pretrained language model ready to be given away: small files and a model card."""
+
+    runs: tuple[Path, ...] = option(
+        help="output folders of `textxfer pretrain` or model folders: both directions, or one", positional=True
+    )
+    out: Path = option(help="folder to write: models, README.md and card.json")
+    name: str = option(help="name of the model")
+    test: tuple[Path, ...] = option((), help="texts to measure the perplexity on: plain text, or tables")
+    wikitext: tuple[Path, ...] = option((), help="the same, tokenized as WikiText is; they are detokenized first")
+    max_words: int | None = option(None, help="read each of these texts up to about this many words")
+    source: str | None = option(None, help="what text the model was trained on, for the card")
+    licence: str | None = option(None, help="licence of that text, for the card")
+    note: str | None = option(None, help="a few words for the top of the card")
+    dtype: Literal["fp16", "fp32"] = option("fp16", help="numbers of the files")
+    shard_mb: float | None = option(None, help="most megabytes of a file of weights; else one file of any size")
+    device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
+    replace: bool = option(False, help="replace an existing model folder")
+
+
+@dataclass(kw_only=True)
 class ShowConfig:
     """Print what a folder holds: a model, a run, a training state or a token store."""
 
-    folder: Path = option(help="model folder, output folder, training state or token store", positional=True)
+    folder: Path = option(
+        help="model folder, output folder, training state or token store, or a name such as en-small", positional=True
+    )
     others: tuple[Path, ...] = option(
         (), help="further token stores, such as validation and test: what they share with the first", positional=True
     )
     json: bool = option(False, help="print the figures of a token store as JSON")
+
+
+@dataclass(kw_only=True)
+class ImportConfig:
+    """Make a model folder of weights of fastai 2, fastai 1 or the scripts of Howard & Ruder 2018."""
+
+    weights: Path = option(help="file of weights: language model, encoder or classifier (.pth, .h5)", positional=True)
+    vocab: Path = option(help="file of its vocabulary: pickle or JSON of a list, or .txt", positional=True)
+    out: Path = option(help="model folder to write")
+    replace: bool = option(False, help="replace an existing model folder")
+    backward: bool = option(False, help="the model reads texts from the end to the start")
+    rules: Literal["fastai", "2018"] | None = option(
+        None, help="rules of its tokenizer; by default told by the names of the special tokens"
+    )
+    language: str = option("en", help="spaCy language code of its tokenizer")
+    classes: tuple[str, ...] = option((), help="names of a classifier's classes, in the order of its outputs")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from textxfer import plots, ulmfit
+from textxfer import __version__, plots, ulmfit
 from textxfer.cli.config import Training
 from textxfer.directions import Direction, mark_pair
 from textxfer.evaluate import Evaluation
@@ -59,6 +59,7 @@ def write_run(
     results: dict[str, Any],
     *,
     report: Evaluation | None = None,
+    source: dict[str, Any] | None = None,
 ) -> None:
     """Write the output folder: it appears complete or not at all.
 
@@ -68,6 +69,7 @@ def write_run(
         data: Their text side.
         results: Figures for the run card.
         report: Figures on held-out documents, for the confusion matrix.
+        source: What is known of the text, for the run card.
     """
     if config.out.is_dir() and not any(config.out.iterdir()):
         config.out.rmdir()
@@ -80,6 +82,7 @@ def write_run(
         if report is not None:
             plots.save_figure(plots.plot_confusion(report.confusion, report.classes), scratch / "confusion.png")
         card = {"command": type(config).__name__.removesuffix("Config").lower(), "config": to_json(config)}
+        card |= {} if source is None else {"source": source}
         write_json(scratch / RUN, card | {"versions": versions(), "results": results})
     print(f"\nwritten to {config.out}: {', '.join(sorted(path.name for path in config.out.iterdir()))}")
 
@@ -91,6 +94,9 @@ def _write_model(
     place, title = (folder / name / direction, f"{name}-{direction}") if several else (folder / name, name)
     ulmfit.save(place, learn, data, backward=direction == "backward")
     learn.history.save(folder / f"{title}-history.json")
+    if find_spec("matplotlib") is None:  # a lent machine need not have it: the model must not be lost for that
+        print("matplotlib is not installed: no plots are written")
+        return
     plots.save_figure(plots.plot_losses(learn.history), folder / f"{title}-losses.png")
     plots.save_figure(plots.plot_group_rates(learn.history), folder / f"{title}-rates.png")
 
@@ -98,7 +104,7 @@ def _write_model(
 def versions() -> dict[str, str]:
     """Return the versions that results depend on."""
     return {
-        "textxfer": version("textxfer"),
+        "textxfer": __version__,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +12,52 @@ from textxfer import ulmfit
 from textxfer.artifact import Artifact
 from textxfer.cli.config import FinetuneConfig, PretrainConfig, Resumable
 from textxfer.cli.output import check_out, describe, write_run
-from textxfer.cli.reading import Words, read_documents
+from textxfer.cli.pieces import StopAfter, deadline_of, timed
+from textxfer.cli.prepared import Files, general_data, prepare_only
+from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import pretrain_recipe, task_recipe
-from textxfer.cli.states import check_unfinished, forget_states, keep_states, note_run
-from textxfer.cli.training import chosen_directions, load_bases, new_tokenizer, options_of, rehearse
+from textxfer.cli.states import check_unfinished, forget_states, keep_states, note_run, unfinished
+from textxfer.cli.training import chosen_directions, load_bases, options_of, rehearse
 from textxfer.directions import Direction
 from textxfer.recipe import Recipe, Training
 from textxfer.task import TaskData, prepare
-from textxfer.text import hold_out, split_documents
+from textxfer.text import split_documents
 from textxfer.training import Learner
 
 
 def pretrain(config: PretrainConfig) -> None:
     """Train a general language model and write it with its history, plot and run card."""
     recipe = pretrain_recipe(config)
+    if config.prepare_only:
+        describe(prepare_only(config, recipe))
+        return
+    deadline = deadline_of(config)
     check_out(config)
-    check_unfinished(config)
-    # Read anew for each pass: a corpus need not fit into memory.
-    train, valid = hold_out(Words(config.data, config, config.max_words), config.valid, config.seed)
-    tokenizer = new_tokenizer(config, recipe, train)
-    data = prepare(train, valid, recipe=recipe, tokenizer=tokenizer, n_workers=config.workers, progress=True)
-    _train(config, recipe, recipe.pretrain, data, None)
+    check_unfinished(_identity(config))
+    data, files = general_data(config, recipe)
+    _train(config, recipe, recipe.pretrain, data, None, deadline, files)
 
 
 def finetune(config: FinetuneConfig) -> None:
     """Train a pretrained language model on a task's text and write it."""
     recipe = task_recipe(config, lm_epochs=config.epochs)
+    deadline = deadline_of(config)
     check_out(config)
-    check_unfinished(config)
+    check_unfinished(_identity(config))
     bases = load_bases(config.base)
     documents = read_documents(config.data, config, limit=config.max_rows)
     train, valid = split_documents(documents, config.valid, config.seed)
     base = next(iter(bases.values()))
     data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers, progress=True)
-    _train(config, recipe, recipe.finetune, data, bases)
+    _train(config, recipe, recipe.finetune, data, bases, deadline)
+
+
+def _identity(config: Resumable) -> Resumable:
+    """Return the options without those that may differ between the pieces of one run, for the card of its states."""
+    config = replace(config, stop_minutes=None)
+    if isinstance(config, PretrainConfig) and config.store is not None:
+        return replace(config, data=(), store=None)  # the ids are compared, wherever they and their text lie
+    return config
 
 
 def _train(
@@ -54,12 +66,14 @@ def _train(
     training: Training,
     data: TaskData,
     bases: Mapping[Direction, Artifact] | None,
+    deadline: float | None,
+    files: Files | None = None,
 ) -> None:
     """Train a language model for each direction, and write them."""
     describe(data)
     directions = chosen_directions(config, bases)
     if not config.dry_run:
-        note_run(config, data)
+        note_run(_identity(config), data)
     learners: dict[Direction, Learner[Any]] = {}
     results: dict[str, Any] = {}
     for direction in directions:
@@ -69,13 +83,35 @@ def _train(
         learn = ulmfit.language_model(data, base=base, recipe=recipe, **options_of(config, direction))
         if config.dry_run:
             with tempfile.TemporaryDirectory() as scratch:
-                rehearse("language model", learn, training, data, Path(scratch), direction)
+                rehearse("language model", learn, training, data, Path(scratch) / "model", direction)
             continue
-        began = time.perf_counter()
-        keep_states(config, learn, direction)
-        ulmfit.fit_stages(learn, training)
+        results[direction] = _fit(config, training, learn, direction, deadline)
         learners[direction] = learn
-        results[direction] = {"valid": learn.history[-1], "seconds": time.perf_counter() - began}
     if not config.dry_run:
-        write_run(config, {"model": learners}, data, results)
+        write_run(config, {"model": learners}, data, results, source=_source(data, files))
         forget_states(config)
+
+
+def _fit(
+    config: Resumable, training: Training, learn: Learner[Any], direction: Direction, deadline: float | None
+) -> dict[str, Any]:
+    """Train one model, with states to go on from, and return its figures."""
+    keep_states(config, learn, direction)
+    folder = unfinished(config.out) / direction
+    if deadline is not None:
+        learn.callbacks.append(StopAfter(folder, deadline))
+    done = learn.fits_done
+    with timed(config, direction) as seconds:
+        ulmfit.fit_stages(learn, training)
+        if learn.fits_done > done:
+            learn.save(folder)  # a later command does not train this direction again
+        return {"valid": learn.history[-1], "seconds": seconds(), "epochs": learn.epochs_done}
+
+
+def _source(data: TaskData, files: Files | None) -> dict[str, Any]:
+    """Return what the run card says of the text."""
+    parts = {"train": data.train, "valid": data.valid}
+    numbers = {
+        name: {"documents": len(store), "tokens": store.n_tokens} for name, store in parts.items() if store is not None
+    }
+    return numbers | ({} if files is None else {"files": files})

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from textxfer.cli.config import PretrainConfig, Training
-from textxfer.presets import preset
+from textxfer.presets import LAPTOP, preset
 from textxfer.recipe import Recipe
+from textxfer.text import DataError
 
 
 def pretrain_recipe(config: PretrainConfig) -> Recipe:
     """Return the recipe of a pretraining."""
+    _check_minutes(config)
     recipe = preset(config.recipe)
     sizes = {name: getattr(config, name) for name in ("max_vocab", "embed", "hidden", "layers")}
     training = recipe.pretrain.with_epochs(config.epochs)
@@ -23,10 +25,30 @@ def pretrain_recipe(config: PretrainConfig) -> Recipe:
 
 
 def task_recipe(config: Training, *, lm_epochs: int | None = None, epochs: int | None = None) -> Recipe:
-    """Return the recipe of the task's language model and classifier."""
+    """Return the recipe of the task's language model and classifier.
+
+    Raises:
+        DataError: The recipe is `laptop` without minutes, or minutes are given for another, or with epochs.
+    """
+    minutes = _check_minutes(config)
+    if minutes is not None and not (lm_epochs is None and epochs is None):
+        raise DataError("--minutes chooses the epochs: leave out --lm-epochs and --epochs")
     recipe = preset(config.recipe)
     finetune, classify = recipe.finetune.with_epochs(lm_epochs), recipe.classify.with_epochs(epochs)
     if config.batch_size is not None:
         finetune = replace(finetune, batch_size=config.batch_size)
         classify = replace(classify, batch_size=config.batch_size)
     return replace(recipe, finetune=finetune, classify=classify)
+
+
+def _check_minutes(config: Training) -> float | None:
+    """Return the minutes that `laptop` fits the recipe to, which no other recipe has."""
+    minutes = getattr(config, "minutes", None)
+    if config.recipe != LAPTOP.name and minutes is not None:
+        raise DataError(f"--minutes is for --recipe laptop, which fits its epochs to them, not for {config.recipe}")
+    if config.recipe == LAPTOP.name and minutes is None:
+        raise DataError(
+            "--recipe laptop needs a time: give --minutes to classify; other commands take --recipe small, which has "
+            "the same models"
+        )
+    return minutes

@@ -11,6 +11,7 @@ from textxfer.cli.config import Training
 from textxfer.directions import DIRECTIONS, Direction, load_directions
 from textxfer.models import LanguageModel
 from textxfer.plan import peak_memory, plan
+from textxfer.pretrained import resolve
 from textxfer.recipe import Recipe
 from textxfer.recipe import Training as TrainingNumbers
 from textxfer.task import TaskData
@@ -21,10 +22,14 @@ from textxfer.training import Learner
 def load_bases(folder: Path) -> dict[Direction, Artifact]:
     """Read pretrained language models, by the direction in which they read.
 
+    Args:
+        folder: Their folder, or the name of a pretrained model, see `textxfer.pretrained`.
+
     Raises:
         ArtifactError: The folder is missing or damaged, or holds classifiers.
+        DataError: There is neither such a folder nor such a model.
     """
-    bases = load_directions(folder)
+    bases = load_directions(resolve(folder))
     if not all(isinstance(base.model, LanguageModel) for base in bases.values()):
         raise ArtifactError(f"{folder} holds a classifier; a language model is needed here")
     return bases
