@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.table not in TABLES:
         parser.error(f"there is no table {options.table!r}; there are {', '.join(TABLES)}, and report")
-    wanted = cells_of(options)
+    try:
+        wanted = cells_of(options)
+    except DataError as error:
+        parser.error(str(error))
     to_do = cells.missing(wanted, options.out)
     print(f"{options.table}: {len(wanted)} cells, {len(wanted) - len(to_do)} done", flush=True)
     if options.dry_run:

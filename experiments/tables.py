@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.cells import RESULTS, Cell, Reading
 from textxfer.options import option
+from textxfer.text import DataError
 from textxfer.variants import CLASSIFIER_TUNING, LM_QUALITY, LM_TUNING, PRETRAINING, Variant
 
 
@@ -19,7 +20,7 @@ class Options:
     data: tuple[str, ...] = option(("trec",), help="data sets")
     model: str | None = option(None, help="pretrained model: a name or a folder")
     seeds: int = option(3, help="number of runs of each row, with seeds 0, 1, ...")
-    rows: tuple[str, ...] = option((), help="only these rows of an ablation table; empty: all")
+    rows: tuple[str, ...] = option((), help="only these rows of the table; empty: all")
     labels: tuple[int, ...] = option((100, 200, 500, 1000), help="numbers of labels of a low-shot curve")
     texts: int | None = option(None, help="texts that the language model reads, labelled ones included; default all")
     transductive: bool = option(False, help="let the language model read the held-out texts too")
@@ -34,36 +35,40 @@ class Options:
     dry_run: bool = option(False, help="print the cells and whether they are done; train nothing")
 
 
-def test_error(options: Options, plain: Cell) -> Iterator[Cell]:
+Row = tuple[str, Cell]
+"""The name of a row and its cell."""
+Table = Callable[[Options, Cell], Iterator[Row]]
+
+
+def test_error(options: Options, plain: Cell) -> Iterator[Row]:
     """Tables 2 and 3: the official test set, both directions; the paper's headline figures."""
-    yield replace(plain, reading=plain_reading(options, "both"))
-    yield tf_idf(plain)
+    yield "ulmfit", replace(plain, reading=reading(options, "both"))
+    yield "tf-idf", tf_idf(plain)
 
 
-def bidirectionality(options: Options, plain: Cell) -> Iterator[Cell]:
+def bidirectionality(options: Options, plain: Cell) -> Iterator[Row]:
     """Section 5.2: each direction alone, and both: the cells of `test-error`."""
-    yield replace(plain, reading="both")
+    yield "ulmfit", replace(plain, reading="both")
 
 
-def low_shot(options: Options, plain: Cell) -> Iterator[Cell]:
+def low_shot(options: Options, plain: Cell) -> Iterator[Row]:
     """Figure 3: few labels, with and without further texts, against no language model at all."""
     for labels in options.labels:
-        few = replace(plain, labels=labels, reading=plain_reading(options, "forward"))
-        yield few
-        yield replace(few, texts=0)
-        yield replace(few, method="scratch", model=None, texts=0, lm_epochs=None, transductive=False)
-        yield tf_idf(few)
+        few = replace(plain, labels=labels, reading=reading(options, "forward"))
+        yield "ulmfit", few
+        yield "labelled-only", replace(few, texts=0)
+        yield "scratch", replace(few, method="scratch", model=None, texts=0, lm_epochs=None, transductive=False)
+        yield "tf-idf", tf_idf(few)
 
 
-def ablation(*rows: Variant) -> Callable[[Options, Cell], Iterator[Cell]]:
+def ablation(*variants: Variant) -> Table:
     """Tables 4 to 7: a tenth of the training set, one direction."""
 
-    def cells(options: Options, plain: Cell) -> Iterator[Cell]:
-        for row in rows:
-            if not options.rows or row.name in options.rows:
-                yield replace(plain, split="valid", reading=plain_reading(options, "forward"), variant=row.name)
+    def rows(options: Options, plain: Cell) -> Iterator[Row]:
+        for variant in variants:
+            yield variant.name, replace(plain, split="valid", reading=reading(options, "forward"), variant=variant.name)
 
-    return cells
+    return rows
 
 
 def tf_idf(cell: Cell) -> Cell:
@@ -71,12 +76,12 @@ def tf_idf(cell: Cell) -> Cell:
     return Cell(data=cell.data, method="tf-idf", split=cell.split, labels=cell.labels, texts=0, seed=cell.seed)
 
 
-def plain_reading(options: Options, default: Reading) -> Reading:
+def reading(options: Options, default: Reading) -> Reading:
     """Return the direction asked for, or the table's own."""
     return default if options.reading is None else options.reading
 
 
-TABLES: Mapping[str, Callable[[Options, Cell], Iterator[Cell]]] = {
+TABLES: Mapping[str, Table] = {
     "test-error": test_error,
     "low-shot": low_shot,
     "pretraining": ablation(*PRETRAINING),
@@ -88,19 +93,27 @@ TABLES: Mapping[str, Callable[[Options, Cell], Iterator[Cell]]] = {
 
 
 def cells_of(options: Options) -> list[Cell]:
-    """Return all cells of a table, those of one seed after those of the other, each once."""
-    wanted: dict[Cell, None] = {}
-    for data in options.data:
-        for seed in range(options.seeds):
-            plain = Cell(
-                data=data,
-                texts=options.texts,
-                transductive=options.transductive,
-                model=options.model,
-                recipe=options.recipe,
-                lm_epochs=options.lm_epochs,
-                epochs=options.epochs,
-                seed=seed,
-            )
-            wanted |= dict.fromkeys(TABLES[options.table](options, plain))
-    return list(wanted)
+    """Return the cells of a table, those of one seed after those of the other, each once.
+
+    Raises:
+        DataError: The table has no row of a name that is asked for.
+    """
+    rows = [row for data in options.data for seed in range(options.seeds) for row in _rows(options, data, seed)]
+    names = dict.fromkeys(name for name, _ in rows)
+    if unknown := [name for name in options.rows if name not in names]:
+        raise DataError(f"--rows {unknown[0]}: the table {options.table} has no such row; it has {', '.join(names)}")
+    return list(dict.fromkeys(cell for name, cell in rows if not options.rows or name in options.rows))
+
+
+def _rows(options: Options, data: str, seed: int) -> Iterator[Row]:
+    plain = Cell(
+        data=data,
+        texts=options.texts,
+        transductive=options.transductive,
+        model=options.model,
+        recipe=options.recipe,
+        lm_epochs=options.lm_epochs,
+        epochs=options.epochs,
+        seed=seed,
+    )
+    return TABLES[options.table](options, plain)

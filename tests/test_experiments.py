@@ -141,6 +141,9 @@ def test_unknown_tables_and_data_sets(go, capsys):
     with pytest.raises(SystemExit):
         go("table-7")
     assert "there is no table 'table-7'; there are test-error, low-shot" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        go("low-shot", "--rows", "full")
+    assert "has no such row; it has ulmfit, labelled-only, scratch, tf-idf" in capsys.readouterr().err
     assert go("lm-tuning", "--seeds", "1", "--data", "wikipedia-en") == 1
     assert "no such data set with classes" in capsys.readouterr().err
 
