@@ -17,7 +17,8 @@ JOINED = MIDDLE | {"callbacks", "weights", "artifact"}
 PROGRAMS = frozenset(
     {
         *("recipe", "presets", "task", "ulmfit", "predict", "generation", "plots", "datasets", "evaluate"),
-        *("options", "plan", "directions", "budget", "pace", "sizing", "variants", "pretrained", "importing"),
+        *("options", "plan", "directions", "budget", "pace", "sizing", "variants", "learners", "pretrained"),
+        "importing",
     }
 )
 TOP = frozenset({"__init__", "__main__", "cli", "demo", "testing", "_tiny_training"})

@@ -9,163 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 
 from textxfer.artifact import Artifact, ArtifactError, save_artifact
-from textxfer.batch import Loaders, epoch_length
-from textxfer.callbacks import (
-    ActivationReg,
-    CarryHidden,
-    ClipGrad,
-    DiscriminativeLR,
-    GradualUnfreeze,
-    MixedPrecision,
-    Report,
-    TemporalReg,
-    WindowRate,
-)
 from textxfer.directions import DIRECTIONS, Bidirectional, Direction, load_directions
-from textxfer.models import AWDLSTM, LanguageModel, TextClassifier, load_encoder, token_loss, transfer_language_model
+from textxfer.learners import Precision, classifier, fit_stages, language_model, stage_callbacks
+from textxfer.models import AWDLSTM, LanguageModel, TextClassifier
 from textxfer.presets import SMALL
 from textxfer.pretrained import find
-from textxfer.recipe import Recipe, Stage, Training
+from textxfer.recipe import Recipe
 from textxfer.task import TaskData
-from textxfer.text import ClassBatches, DataError, LMBatches
-from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, set_seed
-from textxfer.training.learner import Model
+from textxfer.training import Callback, Learner
 
-Precision = Literal["bf16", "fp32"]
-_VALID_BATCH = 64
-
-
-def language_model(
-    data: TaskData,
-    *,
-    base: Artifact | None = None,
-    recipe: Recipe = SMALL,
-    training: Training | None = None,
-    callbacks: Sequence[Callback] = (),
-    backward: bool = False,
-    precision: Precision = "bf16",
-    device: str | torch.device | None = None,
-    seed: int = 0,
-) -> Learner[LanguageModel]:
-    """Return a Learner for a language model on the task's text.
-
-    Args:
-        data: The texts, see `textxfer.task.prepare`.
-        base: A pretrained language model; its rows move to the task's vocabulary by token, and it gives the
-            direction. None starts from random weights.
-        recipe: Sizes of a new model and the numbers of the training.
-        training: Numbers other than the recipe's.
-        callbacks: Added to those of the recipe.
-        backward: Read the texts from the end to the start.
-        precision: `bf16` where the hardware computes in it, or `fp32`.
-        device: Where to train; the GPU if there is one.
-        seed: Seed of initial weights, dropouts and the order of the documents.
-    """
-    training = training or (recipe.pretrain if base is None else recipe.finetune)
-    backward = backward if base is None else base.backward
-    set_seed(seed)
-    model = _language_model(data, base, recipe, training)
-    size, bptt = training.batch_size, training.bptt
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    shared: dict[str, Any] = {"backward": backward, "device": device}  # blocks of text go to the GPU at once
-    train = LMBatches(data.train, size, bptt, seed=seed, vary_bptt=training.vary_bptt, **shared)
-    valid = None if data.valid is None else LMBatches(data.valid, size, bptt, shuffle=False, **shared)
-    parts = [CarryHidden(), *_common(training, precision), Report(unit="tokens"), *callbacks]
-    if training.rescale_lr:
-        parts.append(WindowRate(bptt))
-    return Learner(
-        model,
-        Loaders(train, valid),
-        token_loss,
-        metrics=[Perplexity(), Accuracy()],
-        callbacks=parts,
-        optimizer=training.optimizer,
-        device=device,
-    )
-
-
-def classifier(
-    data: TaskData,
-    *,
-    encoder: AWDLSTM | None = None,
-    recipe: Recipe = SMALL,
-    training: Training | None = None,
-    callbacks: Sequence[Callback] = (),
-    backward: bool = False,
-    precision: Precision = "bf16",
-    device: str | torch.device | None = None,
-    seed: int = 0,
-) -> Learner[TextClassifier]:
-    """Return a Learner for a classifier of the task's labelled documents.
-
-    Args:
-        data: The texts.
-        encoder: Encoder of the task's language model (`learn.model.encoder`); None starts from random weights.
-        recipe: Sizes of a new model and the numbers of the training.
-        training: Numbers other than the recipe's.
-        callbacks: Added to those of the recipe.
-        backward: Read the texts from the end to the start.
-        precision: `bf16` where the hardware computes in it, or `fp32`.
-        device: Where to train; the GPU if there is one.
-        seed: Seed of initial weights, dropouts and the order of the documents.
-
-    Raises:
-        DataError: The labels are numbers, or several classes per document.
-    """
-    if data.train.label_kind != "single":
-        raise DataError(
-            f"the labels are of kind {data.train.label_kind!r}; the recipe's classifier takes one class per document. "
-            "For others make a Learner of your own: ClassBatches gives their targets"
-        )
-    training = training or recipe.for_classify(encoder is not None)
-    set_seed(seed)
-    config = recipe.encoder(len(data.vocab)) if encoder is None else encoder.config
-    model = TextClassifier(training.dropouts.apply(config), recipe.head(len(data.classes)))
-    if encoder is not None:
-        load_encoder(model, encoder)
-    train = ClassBatches(data.train, training.batch_size, docs=data.labelled, seed=seed, backward=backward)
-    valid = None
-    if data.valid is not None:
-        valid = ClassBatches(data.valid, _VALID_BATCH, shuffle=False, backward=backward)
-    parts = [*_common(training, precision), Report(unit="documents"), *callbacks]
-    return Learner(
-        model,
-        Loaders(train, valid),
-        torch.nn.functional.cross_entropy,
-        metrics=[Accuracy()],
-        callbacks=parts,
-        optimizer=training.optimizer,
-        device=device,
-    )
-
-
-def fit_stages(learn: Learner[Model], training: Training) -> Learner[Model]:
-    """Run the fits of a training, each with its own schedule; those that a resumed learner has done are passed over."""
-    training = training.lasting(epoch_length(learn.loaders.train, 0))
-    for stage in training.stages[learn.fits_done :]:
-        if training.unfreeze is None:
-            learn.freeze_to(stage.freeze_to)
-        learn.fit(stage.epochs, stage.lr, stage_callbacks(stage, training))
-    return learn
-
-
-def stage_callbacks(stage: Stage, training: Training) -> list[Callback]:
-    """Return the callbacks that make a fit the given stage: schedule, rates by layer group, unfreezing."""
-    parts: list[Callback] = []
-    if (rate := stage.rate()) is not None:
-        parts.append(ParamSchedule(lr=rate))
-    if isinstance(training.discriminative, tuple):
-        parts.append(DiscriminativeLR(multipliers=training.discriminative))
-    elif training.discriminative is not None:
-        parts.append(DiscriminativeLR(training.discriminative))
-    if training.unfreeze is not None:
-        parts.append(GradualUnfreeze(mode=training.unfreeze))
-    return parts
+__all__ = [
+    "CommonOptions",
+    "Options",
+    "Precision",
+    "bidirectional",
+    "classifier",
+    "classify",
+    "finetune",
+    "fit_stages",
+    "language_model",
+    "pretrain",
+    "pretrained",
+    "save",
+    "stage_callbacks",
+]
 
 
 class CommonOptions(TypedDict, total=False):
@@ -257,26 +129,3 @@ def save(folder: str | Path, learn: Learner[Any], data: TaskData, *, backward: b
     if not isinstance(model, LanguageModel | TextClassifier):
         raise TypeError(f"save() writes language models and classifiers, not {type(model).__name__}")
     return save_artifact(folder, model, data, backward=backward, card={"history": learn.history.epochs})
-
-
-def _language_model(data: TaskData, base: Artifact | None, recipe: Recipe, training: Training) -> LanguageModel:
-    if base is None:
-        return LanguageModel(training.dropouts.apply(recipe.encoder(len(data.vocab))))
-    if not isinstance(base.model, LanguageModel):
-        raise ArtifactError("the pretrained model is a classifier; a language model is needed to start from")
-    config = training.dropouts.apply(base.model.encoder.config)
-    tokens = base.vocab.tokens, data.vocab.tokens
-    model, _ = transfer_language_model(base.model, *tokens, data.vocab.counts, config=config)
-    return model
-
-
-def _common(training: Training, precision: Precision) -> list[Callback]:
-    """Return the callbacks that language model and classifier have in common."""
-    parts: list[Callback] = [ActivationReg(training.alpha), TemporalReg(training.beta)]
-    if training.clip is not None:
-        parts.append(ClipGrad(training.clip))
-    if precision == "bf16":
-        parts.append(MixedPrecision("bf16"))
-    elif precision != "fp32":
-        raise ValueError(f"precision must be 'bf16' or 'fp32', not {precision!r}")
-    return parts
