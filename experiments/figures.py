@@ -55,5 +55,5 @@ def ablation(rows: Mapping[str, Row], paper: Mapping[str, float], titles: Mappin
     ax.set_yticks(places, [titles[name] for name in names])
     ax.set_xlim(left=0)
     ax.set_xlabel("validation error, %")
-    legend(ax)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)  # above: no row is free of points
     return ax

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from textxfer.artifact import Artifact, ArtifactError
-from textxfer.batch import Loaders, epoch_length
+from textxfer.batch import Loaders
 from textxfer.callbacks import (
     ActivationReg,
     CarryHidden,
@@ -141,7 +141,6 @@ def classifier(
 
 def fit_stages(learn: Learner[Model], training: Training) -> Learner[Model]:
     """Run the fits of a training, each with its own schedule; those that a resumed learner has done are passed over."""
-    training = training.lasting(epoch_length(learn.loaders.train, 0))
     for stage in training.stages[learn.fits_done :]:
         if training.unfreeze is None:
             learn.freeze_to(stage.freeze_to)

@@ -87,10 +87,10 @@ def plan(learn: Learner, training: Training) -> list[StagePlan]:
     n_batches = epoch_length(whole.train, 0)
     learn.loaders = Loaders(_Shortened(whole.train), None if whole.valid is None else _Shortened(whole.valid))
     plans = []
-    for stage in training.lasting(n_batches).stages:
+    for stage in training.stages:
         watch = _Watch()
         n_epochs = len(learn.groups) if training.unfreeze else 1  # so that each group has its turn
-        short = replace(training, stages=(replace(stage, epochs=n_epochs),), min_updates=0)
+        short = replace(training, stages=(replace(stage, epochs=n_epochs),))
         learn.fits_done = 0  # fit_stages() passes over what is done
         learn.callbacks.append(watch)
         ulmfit.fit_stages(learn, short)

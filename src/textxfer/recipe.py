@@ -85,7 +85,6 @@ class Training:
         alpha: Weight of activation regularization.
         beta: Weight of temporal activation regularization.
         clip: Largest norm of the gradient; None leaves it alone.
-        min_updates: Fewest optimizer updates of the last stage: on few data it has more epochs than it says.
     """
 
     stages: tuple[Stage, ...]
@@ -100,7 +99,6 @@ class Training:
     alpha: float = 2.0
     beta: float = 1.0
     clip: float | None = 0.25
-    min_updates: int = 0
 
     def with_epochs(self, epochs: int | None) -> Training:
         """Return the training with another number of epochs in its last, longest stage."""
@@ -109,11 +107,6 @@ class Training:
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {epochs}")
         return replace(self, stages=(*self.stages[:-1], replace(self.stages[-1], epochs=epochs)))
-
-    def lasting(self, n_batches: int) -> Training:
-        """Return the training with so many epochs of `n_batches` updates in its last stage as `min_updates` asks."""
-        needed = -(-self.min_updates // max(n_batches, 1))
-        return self.with_epochs(needed) if needed > self.stages[-1].epochs else self
 
 
 @dataclass(frozen=True)

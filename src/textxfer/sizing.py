@@ -98,7 +98,7 @@ def sized(data: TaskData, recipe: Recipe, budget: Budget, rates: Rates, amounts:
     """Return the recipe and the text that a budget stands for."""
     finetune = recipe.finetune.with_epochs(budget.lm_epochs or None)
     classify = recipe.classify.with_epochs(budget.epochs)
-    chosen = replace(recipe, finetune=replace(finetune, min_updates=0), classify=replace(classify, min_updates=0))
+    chosen = replace(recipe, finetune=finetune, classify=classify)
     docs = documents_read(data.train.lengths, data.train.labels >= 0, budget.share, seed)
     return Sized(
         chosen, data if budget.share == 1 else replace(data, train=data.train.subset(docs)), budget, rates, amounts
@@ -147,8 +147,5 @@ def amounts_of(
     window = recipe.finetune.batch_size * recipe.finetune.bptt
     lm_updates = -(-data.train.n_tokens // window)
     class_updates = -(-len(data.labelled) // recipe.classify.batch_size)
-    lm_epochs, epochs = (
-        training.lasting(n).stages[-1].epochs
-        for training, n in ((recipe.finetune, lm_updates), (recipe.classify, class_updates))
-    )
+    lm_epochs, epochs = recipe.finetune.stages[-1].epochs, recipe.classify.stages[-1].epochs
     return Amounts(lm_updates, class_updates, lm_epochs if language else 0, epochs, pretrained, runs, reports)
