@@ -7,14 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from tests.programs.toys import TINY, documents
-from textxfer import demo
+from tests.programs.toys import TINY, documents, task
+from textxfer import demo, ulmfit
+from textxfer.artifact import Artifact
 
 
 @pytest.fixture
 def _tiny(monkeypatch):
     monkeypatch.setattr(demo, "docstrings", lambda cache: documents(120))
-    monkeypatch.setattr(demo, "RECIPE", replace(TINY, finetune=replace(TINY.finetune, discriminative=None)))
+    monkeypatch.setattr(demo, "RECIPE", TINY)
+    learn = ulmfit.pretrain(data := task(), recipe=TINY)
+    base = Artifact(learn.model, data.vocab, data.tokenizer)
+    monkeypatch.setattr(demo, "pretrained", lambda: base)
 
 
 @pytest.mark.usefixtures("_tiny")

@@ -96,7 +96,8 @@ def test_the_perplexity_is_that_of_the_released_weights_token_by_token(trained, 
     texts = {"plain.txt": [TEST], "wiki.tokens": [natural(WIKITEXT)]}
     words = {"plain.txt": len(TEST.split()), "wiki.tokens": len(WIKITEXT.split())}
     for test in card["directions"][direction]["tests"]:
-        name = test["file"]
+        folder, name = test["file"].split("/")
+        assert folder
         store = TokenStore.build(None, from_texts(texts[name]), artifact.tokenizer, vocab=artifact.vocab)
         ids = store.gather(backward=direction == "backward").astype(np.int64)
         stream = torch.from_numpy(np.concatenate([[artifact.vocab.pad_id], ids]))

@@ -35,7 +35,7 @@ class Text:
     """A text to be measured on.
 
     Attributes:
-        name: Name of the file.
+        name: Name of the file and of the folder that it lies in: files of splits are often called alike.
         documents: Its documents.
         words: Number of words between white space in the file.
         detokenized: Whether WikiText's spaces and marks were taken back before the model read it.
@@ -58,13 +58,14 @@ def read_text(path: Path, config: ReleaseConfig, *, wikitext: bool) -> Text:
     Raises:
         DataError: It cannot be read, or is no such text.
     """
+    name = "/".join(path.absolute().parts[-2:])
     documents = list(Words([path], config, config.max_words))
     words = sum(len(document.text.split()) for document in documents)
     if not wikitext:
-        return Text(path.name, documents, words, False)
+        return Text(name, documents, words, False)
     if not any(" , " in document.text or " @-@ " in document.text for document in documents):
         raise DataError(f"{path}: has no spaces before commas, so it is not tokenized as WikiText; give it with --test")
-    return Text(path.name, [replace(each, text=natural(each.text)) for each in documents], words, True)
+    return Text(name, [replace(each, text=natural(each.text)) for each in documents], words, True)
 
 
 def natural(text: str) -> str:
