@@ -155,7 +155,7 @@ def _method(row: Row) -> str:
     if cell.method == "tf-idf":
         return "TF-IDF + logistic regression"
     if cell.method == "scratch":
-        return "from scratch"
+        return "from scratch" if cell.epochs is None else f"from scratch, {cell.epochs} epochs"
     texts = "labelled texts only" if cell.texts == 0 else f"{'all' if cell.texts is None else f'{cell.texts:,}'} texts"
     epochs = [f"{name} {value}" for name, value in (("LM", cell.lm_epochs), ("classifier", cell.epochs)) if value]
     more = f", epochs {' and '.join(epochs)}" if epochs else ""

@@ -28,6 +28,7 @@ class Options:
     recipe: str = option("small", help="preset of sizes, rates and dropouts")
     lm_epochs: int | None = option(None, help="epochs of the language model, instead of the recipe's")
     epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's")
+    scratch_epochs: int = option(30, help="epochs of the classifier from random weights in a low-shot table")
     data_root: Path | None = option(None, help="folder of the data sets; else TEXTXFER_DATA says which")
     out: Path = option(RESULTS, help="folder of the results; the page is written beside it")
     cache: Path = option(Path("runs/experiments"), help="folder of the tasks' language models, which cells share")
@@ -52,12 +53,16 @@ def bidirectionality(options: Options, plain: Cell) -> Iterator[Row]:
 
 
 def low_shot(options: Options, plain: Cell) -> Iterator[Row]:
-    """Figure 3: few labels, with and without further texts, against no language model at all."""
+    """Figure 3: few labels, with and without further texts, against no language model at all.
+
+    Random weights need more epochs than trained ones: with as few they have hardly begun to learn.
+    """
     for labels in options.labels:
         few = replace(plain, labels=labels, reading=reading(options, "forward"))
         yield "ulmfit", few
         yield "labelled-only", replace(few, texts=0)
-        yield "scratch", replace(few, method="scratch", model=None, texts=0, lm_epochs=None, transductive=False)
+        plain_scratch = replace(few, method="scratch", model=None, texts=0, lm_epochs=None, transductive=False)
+        yield "scratch", replace(plain_scratch, epochs=options.scratch_epochs)
         yield "tf-idf", tf_idf(few)
 
 
@@ -93,12 +98,13 @@ TABLES: Mapping[str, Table] = {
 
 
 def cells_of(options: Options) -> list[Cell]:
-    """Return the cells of a table, those of one seed after those of the other, each once.
+    """Return the cells of a table, each once: row by row, so that cells with one language model are far apart.
 
     Raises:
         DataError: The table has no row of a name that is asked for.
     """
-    rows = [row for data in options.data for seed in range(options.seeds) for row in _rows(options, data, seed)]
+    by_seed = [_rows(options, data, seed) for data in options.data for seed in range(options.seeds)]
+    rows = [row for side_by_side in zip(*by_seed) for row in side_by_side]
     names = dict.fromkeys(name for name, _ in rows)
     if unknown := [name for name in options.rows if name not in names]:
         raise DataError(f"--rows {unknown[0]}: the table {options.table} has no such row; it has {', '.join(names)}")

@@ -26,8 +26,12 @@ from textxfer.task import TaskData, prepare
 from textxfer.text import Document, TokenStore
 from textxfer.training import Learner
 
-# Few passes over the texts, so that the demo takes less than five minutes on two cores.
-RECIPE = replace(SMALL, finetune=SMALL.finetune.with_epochs(2), classify=SMALL.classify.with_epochs(20))
+# Few passes over the texts, with less dropout, so that the demo takes less than five minutes on two cores.
+RECIPE = replace(
+    SMALL,
+    finetune=replace(SMALL.finetune.with_epochs(3), dropouts=SMALL.finetune.dropouts.scaled(0.5)),
+    classify=SMALL.classify.with_epochs(20),
+)
 MODEL, MAX_WORDS, N_TEST = "en-small", 80, 1000
 SENTENCES = (
     "Return the eigenvalues and right eigenvectors of a square array.",
@@ -41,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m textxfer.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for models and reports")
     parser.add_argument("--per-class", type=int, default=30, help="labels per class")
-    parser.add_argument("--texts", type=int, default=5000, help="unlabelled texts for the language model")
+    parser.add_argument("--texts", type=int, default=8000, help="unlabelled texts for the language model")
     parser.add_argument("--seed", type=int, default=0, help="seed of split, weights and dropouts")
     options = parser.parse_args()
     began = time.perf_counter()
