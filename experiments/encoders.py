@@ -13,8 +13,8 @@ from experiments.tasks import digest
 from textxfer import ulmfit
 from textxfer.artifact import Artifact, load_language_model, save_artifact
 from textxfer.callbacks import Report
-from textxfer.datasets._part import alone
 from textxfer.directions import Direction
+from textxfer.files import alone
 from textxfer.models import AWDLSTM
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData

@@ -1,4 +1,4 @@
-"""Files and folders that are complete or absent: written under a temporary name, flushed to disk, then renamed."""
+"""Files and folders that appear complete or not at all, by a temporary name and a rename; and a lock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 _MANY = 1000
 
@@ -125,3 +130,38 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock while the block runs; another process or thread that wants it waits.
+
+    The system frees the lock when its holder dies, so none is ever left over. Where there are no such locks (Windows,
+    some network drives) nobody waits.
+
+    Args:
+        path: The lock file. It is made, and removed at the end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _locked(path)
+    try:
+        yield
+    finally:
+        # While the lock is held: who waited for it sees that the file is gone and makes a new one.
+        with suppress(OSError):
+            path.unlink()
+        file.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    while True:
+        file = path.open("ab")
+        if fcntl is None:
+            return file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            return file
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()

@@ -16,8 +16,8 @@ import pytest
 
 from tests.datasets.server import Site
 from textxfer.datasets import _transfer, downloads
-from textxfer.datasets._part import alone
 from textxfer.datasets.downloads import check_file
+from textxfer.files import alone
 from textxfer.text.document import DataError
 
 CONTENT = random.Random(1).randbytes(200_000)

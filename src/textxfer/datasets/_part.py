@@ -1,20 +1,12 @@
-"""The unfinished part of a download, and the lock that keeps two processes from writing it at once."""
+"""The unfinished part of a download."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from textxfer.files import sync, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows has none
-    fcntl = None
 
 
 class Part:
@@ -71,39 +63,3 @@ class Part:
         """Remove the part and its notes."""
         self._notes.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a lock while the block runs; another process or thread that wants it waits.
-
-    The system frees the lock when its holder dies, so none is ever left over. Where there are no such locks (Windows,
-    some network drives) nobody waits: two downloads of one file then spoil each other's part, which its length and
-    checksum give away.
-
-    Args:
-        path: The lock file. It is made, and removed at the end.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = _locked(path)
-    try:
-        yield
-    finally:
-        # While the lock is held: who waited for it sees that the file is gone and makes a new one.
-        with suppress(OSError):
-            path.unlink()
-        file.close()
-
-
-def _locked(path: Path) -> IO[bytes]:
-    while True:
-        file = path.open("ab")
-        if fcntl is None:
-            return file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            return file
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
-        file.close()

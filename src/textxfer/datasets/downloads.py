@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from textxfer.datasets._part import Part, alone
+from textxfer.datasets._part import Part
 from textxfer.datasets._transfer import BrokenError, Order, receive
+from textxfer.files import alone
 from textxfer.text.document import DataError
 
 MAX_BYTES = 4 << 30

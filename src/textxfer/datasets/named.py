@@ -11,11 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-from textxfer.datasets._part import alone
 from textxfer.datasets.archives import unpack
 from textxfer.datasets.catalog import NAMED
 from textxfer.datasets.downloads import check_file, download
 from textxfer.datasets.entries import DataSet, Original, Remote
+from textxfer.files import alone
 from textxfer.text.corpus import read_csv, read_text
 from textxfer.text.document import Corpus, DataError
 

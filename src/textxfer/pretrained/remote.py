@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from textxfer.datasets._part import alone
 from textxfer.datasets.downloads import check_file, download
-from textxfer.files import write_json
+from textxfer.files import alone, write_json
 from textxfer.text.document import DataError, listed
 from textxfer.weights import checksum
 
