@@ -90,12 +90,13 @@ bench-gpu: $(if $(GPU_PYTHON),,$(STAMP))  ## run the benchmarks of a CUDA GPU (A
 	$(GPU_BENCH) $(ARGS) --seconds 420 lm_step
 	$(GPU_BENCH) $(ARGS) --seconds 200 loss classify
 
-# Pretrained models. DATA: text files, OUT: where all goes, TEST: texts to measure the released model on.
+# Pretrained models. DATA: text files, LICENCE: theirs, OUT: where all goes, TEST: texts to measure the model on.
 DATA ?=
 OUT ?= $(if $(filter pretrain-gpu,$@),build/en-base,build/en-small)
 TEST ?=
-SMALL := --recipe small --direction both --valid 0.002
-RELEASE := --source 'English Wikipedia' --licence 'CC BY-SA 4.0' $(if $(TEST),--test $(TEST))
+SMALL := --recipe small --direction both --max-words 30000000 --valid 0.002
+LICENCE ?=
+RELEASE := --source 'English Wikipedia' $(if $(LICENCE),--licence '$(LICENCE)') $(if $(TEST),--test $(TEST))
 
 pretrain-small: $(STAMP)  ## pretrain en-small on a CPU and release it (DATA="FILES", OUT=FOLDER, TEST="FILES")
 	if [ ! -d $(OUT)/run ]; then \

@@ -16,6 +16,9 @@ from textxfer.artifact import ArtifactError
 from textxfer.options import add_options, parse
 from textxfer.text import DataError
 
+_EXPECTED = (DataError, ArtifactError, ImportError)
+"""What a cell may fail by, so that the others go on; any other error is ours and ends the command."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit code: 0, 1 if a cell failed, 2 for options that cannot be used."""
@@ -62,7 +65,7 @@ def _in_turn(to_do: Sequence[Cell], options: Options, command: str) -> Iterator[
     for cell in to_do:
         try:
             yield cell, runner.run(cell, options.data_root, options.cache, command)
-        except (DataError, ArtifactError, ValueError, ImportError) as error:
+        except _EXPECTED as error:
             yield cell, error
 
 
@@ -76,10 +79,10 @@ def _side_by_side(to_do: Sequence[Cell], options: Options, command: str) -> Iter
         }
         try:
             for future in as_completed(futures):
-                error = future.exception()
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield futures[future], error if error is not None else future.result()
+                try:
+                    yield futures[future], future.result()
+                except _EXPECTED as error:
+                    yield futures[future], error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

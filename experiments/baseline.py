@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from experiments.tasks import Parts
 from textxfer.evaluate import Evaluation, evaluate
+from textxfer.text import DataError
 
 _STRENGTHS = (1.0, 10.0, 100.0)
 _FOLDS = 5
@@ -34,12 +37,8 @@ def tf_idf(parts: Parts, seed: int) -> Evaluation:
     search.fit([document.text for document in parts.labelled], labels)
     classes = [str(name) for name in search.classes_]
     probabilities = search.predict_proba([document.text for document in parts.held_out])
-    return evaluate(probabilities, indices([str(document.label) for document in parts.held_out], classes), classes)
-
-
-def indices(labels: list[str], classes: list[str]):
-    """Return the place of each label among the classes, (N,)."""
-    import numpy as np
-
     place = {name: index for index, name in enumerate(classes)}
-    return np.asarray([place[label] for label in labels])
+    if unseen := {str(document.label) for document in parts.held_out} - place.keys():
+        raise DataError(f"no labelled document of the class {min(unseen)!r}, which is held out: give more --labels")
+    true = np.asarray([place[str(document.label)] for document in parts.held_out])
+    return evaluate(probabilities, true, classes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.cells import RESULTS, Cell, Reading
 from textxfer.options import option
+from textxfer.presets import PRESETS
 from textxfer.text import DataError
 from textxfer.variants import CLASSIFIER_TUNING, LM_QUALITY, LM_TUNING, PRETRAINING, Variant
 
@@ -25,7 +26,7 @@ class Options:
     texts: int | None = option(None, help="texts that the language model reads, labelled ones included; default all")
     transductive: bool = option(False, help="let the language model read the held-out texts too")
     reading: Reading | None = option(None, help="direction of reading instead of the table's own")
-    recipe: str = option("small", help="preset of sizes, rates and dropouts")
+    recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=tuple(PRESETS))
     lm_epochs: int | None = option(None, help="epochs of the language model, instead of the recipe's")
     epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's")
     scratch_epochs: int = option(30, help="epochs of the classifier from random weights in a low-shot table")

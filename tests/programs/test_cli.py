@@ -266,7 +266,7 @@ def test_a_run_is_not_resumed_on_other_text(tmp_path, table, capsys, monkeypatch
     arguments = ["pretrain", str(table), "--out", str(tmp_path / "out"), "--tokenizer", "rules"]
 
     def stop(self, learn):
-        self._save(learn)
+        self.save(learn)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

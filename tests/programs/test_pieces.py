@@ -35,8 +35,8 @@ def weights(out, direction="forward"):
     return (out / "model" / direction / "model.safetensors").read_bytes()
 
 
-def test_the_callback_keeps_the_contract(tmp_path):
-    check_callback(StopAfter(tmp_path, 1e300))
+def test_the_callback_keeps_the_contract():
+    check_callback(StopAfter(1e300))
 
 
 def test_pieces_end_as_one_command_does(tmp_path, corpus, capsys):

@@ -249,7 +249,6 @@ def test_the_wheel_holds_the_model_that_ships(made, tmp_path):
     assert {Path(path) for path in found} == expected
 
 
-@pytest.mark.skipif(not (SHIPPED / "pair.json").is_file(), reason="the files of en-small are not in this checkout")
 def test_the_model_that_ships(monkeypatch):
     monkeypatch.setattr(lookup, "_PACKAGE", SHIPPED.parent)
     models = ulmfit.pretrained("en-small")

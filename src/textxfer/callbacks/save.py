@@ -159,12 +159,12 @@ class SaveEvery(Callback):
         self._n_batches += 1
         by_count = self.batches is not None and self._n_batches % self.batches == 0
         if by_count or (self.minutes is not None and time.monotonic() - self._last >= 60 * self.minutes):
-            self._save(learn)
+            self.save(learn)
 
     def after_epoch(self, learn: Learner) -> None:
         """Save if enough epochs have passed."""
         if self.epochs is not None and (learn.progress.epoch + 1) % self.epochs == 0:
-            self._save(learn)
+            self.save(learn)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the count of batches, and since when states in the folder are this callback's."""
@@ -174,7 +174,8 @@ class SaveEvery(Callback):
         """Take back what `state_dict` returned."""
         self._began, self._n_batches = state["began"], state["n_batches"]
 
-    def _save(self, learn: Learner) -> None:
+    def save(self, learn: Learner) -> None:
+        """Save a state now; of this callback's the last few are kept."""
         learn.save(self.folder)
         self._last = time.monotonic()
         own = [path for path in checkpoints(Path(self.folder)) if path.stat().st_mtime >= (self._began or 0)]

@@ -68,7 +68,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:
 
 def _job(name: str) -> Callable[[Any], None]:
     """Return the function behind a command; imported late, so that `--help` does not wait for torch."""
-    from textxfer.cli import classify, import_weights, named, pretrain, release, use
+    from textxfer.cli import classify, import_weights, pretrain, release, use
 
     jobs: dict[str, Callable[[Any], None]] = {
         "pretrain": pretrain.pretrain,
@@ -76,8 +76,8 @@ def _job(name: str) -> Callable[[Any], None]:
         "classify": classify.classify,
         "evaluate": use.evaluate,
         "predict": use.predict,
-        "generate": named.generate,
-        "show": named.show,
+        "generate": use.generate,
+        "show": use.show,
         "release": release.release,
         "import": import_weights.import_model,
     }

@@ -5,27 +5,24 @@ For machines that are lent for a short time. The pieces together end with the we
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, final
 
+from textxfer.callbacks import SaveEvery
 from textxfer.cli.config import Resumable
 from textxfer.cli.states import unfinished
 from textxfer.directions import Direction
 from textxfer.files import write_json
 from textxfer.text import DataError
 from textxfer.text.files import read_json
-from textxfer.training import Callback, Order, checkpoints
+from textxfer.training import Callback, Order
 
 if TYPE_CHECKING:
     from textxfer.training import Learner
 
 _CLOCK = "clock.json"
-_KEPT = 2
 
 
 class Unfinished(Exception):
@@ -47,28 +44,23 @@ def deadline_of(config: Resumable) -> float | None:
 
 @final
 class StopAfter(Callback):
-    """Save a state and end the command after the first batch that ends behind a deadline.
+    """Let the learner's `SaveEvery` save, and end the command, after the first batch that ends behind a deadline.
 
     Args:
-        folder: Where the states go; the last two are kept.
         deadline: The moment, on the clock of `time.monotonic`.
     """
 
     order = Order.SAVE
     train_only = True
 
-    def __init__(self, folder: str | Path, deadline: float) -> None:
-        self.folder = os.fspath(folder)
+    def __init__(self, deadline: float) -> None:
         self.deadline = deadline
 
     def after_batch(self, learn: Learner) -> None:
         """Stop if it is time."""
         if monotonic() < self.deadline:
             return
-        learn.save(self.folder)
-        states = sorted(checkpoints(Path(self.folder)), key=lambda path: (path.stat().st_mtime, path.name))
-        for old in states[:-_KEPT]:
-            shutil.rmtree(old)
+        learn.callback(SaveEvery).save(learn)
         raise Unfinished(
             f"stopped at a saved state, epoch {learn.progress.epoch + 1} of {learn.progress.n_epochs}, batch "
             f"{learn.progress.batch + 1:,} of {learn.progress.n_batches:,}; go on with the same command and --resume"

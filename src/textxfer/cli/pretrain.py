@@ -99,7 +99,7 @@ def _fit(
     keep_states(config, learn, direction)
     folder = unfinished(config.out) / direction
     if deadline is not None:
-        learn.callbacks.append(StopAfter(folder, deadline))
+        learn.callbacks.append(StopAfter(deadline))
     done = learn.fits_done
     with timed(config, direction) as seconds:
         ulmfit.fit_stages(learn, training)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,11 +14,13 @@ from textxfer.artifact import ArtifactError, load_artifact, load_language_model
 from textxfer.cli.config import EvaluateConfig, GenerateConfig, PredictConfig, ShowConfig
 from textxfer.cli.output import RUN
 from textxfer.cli.reading import open_corpus, read_documents
+from textxfer.directions import model_folders
 from textxfer.evaluate import evaluate as evaluate_probabilities
 from textxfer.files import write_json, write_text
 from textxfer.generation import generate as generate_texts
 from textxfer.models import TextClassifier
 from textxfer.predict import Prediction, Predictor
+from textxfer.pretrained import resolve
 from textxfer.text import DataError, TokenStore
 from textxfer.text.card import card
 from textxfer.training import checkpoints
@@ -69,8 +72,8 @@ def _table(rows: list[int], predictions: list[Prediction], classes: list[str]) -
 
 
 def generate(config: GenerateConfig) -> None:
-    """Write texts that continue the prompt, one below the other."""
-    model, artifact = load_language_model(config.model)
+    """Write texts that continue the prompt, one below the other; of a pair the model that reads forward writes."""
+    model, artifact = load_language_model(model_folders(resolve(config.model))[0])
     try:
         texts = generate_texts(
             model,
@@ -90,7 +93,15 @@ def generate(config: GenerateConfig) -> None:
 
 
 def show(config: ShowConfig) -> None:
-    """Print what a folder holds."""
+    """Print what a folder, or the pretrained model of a name, holds; of a pair both models."""
+    folders = model_folders(resolve(config.folder))
+    for folder in folders:
+        if len(folders) > 1:
+            print(f"{folder.name}:")
+        _show(replace(config, folder=folder))
+
+
+def _show(config: ShowConfig) -> None:
     folder = config.folder
     if (config.others or config.json) and not _is_store(folder):
         raise DataError(f"{folder}: no token store; only those are compared with others or shown as JSON")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from textxfer.importing.vocab_files import read_tokens
 from textxfer.importing.weight_files import read_weights
 from textxfer.models import load_by_name, remap_vocab
 from textxfer.text import DataError, SpacyTokenizer, Vocab
+from textxfer.weights import checksum
 
 _PER_TOKEN = ("encoder.embedding.weight", "decoder_weight", "decoder_bias")
 
@@ -132,7 +132,7 @@ def _notes(net: Net, tokens: TokenMatch, *, named: bool) -> tuple[str, ...]:
 
 def _card(weights: Path, vocab: Path, net: Net, tokens: TokenMatch, notes: Sequence[str]) -> dict[str, Any]:
     """Return what the model folder says of its origin."""
-    files = {path.name: _sha256(path) for path in (weights, vocab)}
+    files = {path.name: checksum(path) for path in (weights, vocab)}
     return {
         "files": files,
         "kind": net.kind,
@@ -142,8 +142,3 @@ def _card(weights: Path, vocab: Path, net: Net, tokens: TokenMatch, notes: Seque
         "dropped_tokens": len(tokens.dropped),
         "notes": list(notes),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
