@@ -239,7 +239,12 @@ def _choose(room: float, enough: float, cost: _Cost, amounts: Amounts) -> tuple[
         return *on_ladder, 1.0
     if cost(*near) >= enough:
         return *near, 1.0
-    return max((*near, 1.0), _partial_passes(room, on_ladder, cost, amounts), key=lambda each: cost(*each))
+    partial = [_partial_passes(room, on_ladder, cost, amounts)]
+    passes, epochs = on_ladder
+    # With all its passes made, the language model can still give way to one more epoch by reading less in them.
+    if 0 < passes == amounts.lm_epochs and cost(0, epochs + 1) <= room:
+        partial.append(_partial_passes(room, (passes - 1, epochs + 1), cost, amounts))
+    return max((*near, 1.0), *partial, key=lambda each: cost(*each))
 
 
 def _half_a_pass(room: float, most: int, cost: _Cost, amounts: Amounts) -> tuple[int, int, float] | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.programs.toys import TINY, documents, task, write_csv
@@ -62,6 +62,7 @@ def whole_seconds(rates: Rates, amounts: Amounts, spent: float) -> float:
 
 
 @given(some_rates, some_amounts, st.floats(0, 100), st.floats(0, 1.2))
+@example(Rates(0.5, 3.0), Amounts(62, 6, 1, 22, False, 1, 0), 0.0, 0.125)  # one more epoch, for less text
 def test_the_time_is_kept_and_used(rates, amounts, spent, place):
     least, whole = least_seconds(rates, amounts, spent), whole_seconds(rates, amounts, spent)
     limit = (least + place * (whole - least)) * 1.0001
