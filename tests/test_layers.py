@@ -18,7 +18,7 @@ PROGRAMS = frozenset(
     {
         *("recipe", "presets", "task", "ulmfit", "predict", "generation", "plots", "datasets", "evaluate"),
         *("options", "plan", "directions", "budget", "pace", "sizing", "variants", "learners", "pretrained"),
-        "importing",
+        *("importing", "distributed"),
     }
 )
 TOP = frozenset({"__init__", "__main__", "cli", "demo", "testing", "_tiny_training"})
@@ -32,7 +32,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "models": BASE | {"kernels"},
     "text": BASE,
     "callbacks": BASE | {"training", "kernels"},
-    "weights": frozenset(),
+    "weights": {"files"},
     "artifact": MIDDLE | {"weights"},
     **dict.fromkeys(PROGRAMS, JOINED | PROGRAMS),
     **dict.fromkeys(TOP, JOINED | PROGRAMS | TOP),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import platform
@@ -26,6 +27,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: The file to write; its folder is made if it is not there.
+
+    Yields:
+        The temporary path, in the same folder.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,18 +44,33 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all.
+
+    Args:
+        path: The file; its folder is made if it is not there.
+        data: All of its content.
+    """
     with replacing(path) as scratch:
         scratch.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all.
+
+    Args:
+        path: The file; its folder is made if it is not there.
+        text: All of its content. Half surrogate pairs are written as they are.
+    """
     write_bytes(path, text.encode("utf-8", "surrogatepass"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, whole or not at all.
+
+    Args:
+        path: The file; its folder is made if it is not there.
+        value: JSON values: None, truth values, numbers, strings, lists, dicts with strings as keys.
+    """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -123,8 +142,22 @@ def _swap(scratch: Path, target: Path) -> None:
     shutil.rmtree(old)
 
 
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    Args:
+        path: The file.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
+    """Flush a file or folder to the disk.
+
+    Args:
+        path: A file or folder that exists.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,6 @@ before memory is taken for it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from textxfer.files import checksum
 
 DType = Literal["fp32", "fp16"]
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
@@ -75,6 +76,7 @@ def write_weights(
 
     Raises:
         ArtifactError: A value does not fit into float16, or a row of a tensor into a file.
+        ValueError: There is no such `dtype`.
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, not {dtype!r}")
@@ -120,12 +122,6 @@ def read_weights(folder: Path, config: Mapping[str, Any], expected: Callable[[],
             for name, shape in shapes.items():
                 _rows(loaded[name], *_at(shard, name, shape)).copy_(file.get_tensor(name))
     return loaded
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:

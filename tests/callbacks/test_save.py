@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -251,3 +252,41 @@ def test_arguments_are_checked(tmp_path):
     for wrong in wrongs:
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least 1"):
             SaveEvery(tmp_path, **wrong)
+
+
+def best_states(folder, values, *callbacks, n_epochs=None, resume=False, **options):
+    """Train with given values of a metric, keeping one state and the best; return the callback."""
+    save = SaveEvery(folder, keep_last=1, keep_best="figure", **options)
+    learn = lm_learner(save, *callbacks, metrics=[Scripted("figure", "higher", values)])
+    if resume:
+        learn.resume(folder)
+    learn.fit(n_epochs or len(values), 1e-2)
+    return save
+
+
+def epoch_of(state):
+    return json.loads((state / "trainer.json").read_text())["fit"]["progress"]["epoch"]
+
+
+def test_the_best_state_is_kept_beside_the_last(tmp_path):
+    save = best_states(tmp_path, [1.0, 3.0, 2.0, NAN])
+    assert [epoch_of(state) for state in checkpoints(tmp_path)] == [1, 3]
+    assert save.best == (checkpoints(tmp_path)[0].name, 3.0)
+
+
+def test_the_best_state_is_saved_though_none_is_due(tmp_path):
+    best_states(tmp_path, [1.0, 3.0, 2.0], epochs=10)
+    assert [epoch_of(state) for state in checkpoints(tmp_path)] == [1]
+
+
+def test_the_best_state_is_known_after_a_stop(tmp_path):
+    def interrupt(learn):
+        if learn.progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        best_states(tmp_path, [1.0, 3.0, 2.0, 2.5], on("before_epoch", interrupt))
+    save = best_states(tmp_path, [2.0, 2.5], n_epochs=4, resume=True)
+    assert save.best is not None
+    assert save.best[1] == 3.0
+    assert [epoch_of(state) for state in checkpoints(tmp_path)] == [1, 3]

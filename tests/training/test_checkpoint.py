@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,12 @@ from torch import nn
 
 from tests.training.toys import Net, learner
 from textxfer.batch import Loaders
+from textxfer.callbacks import SaveEvery
 from textxfer.training import Callback, CheckpointError, Learner, Optimizer, Order, checkpoints
 from textxfer.training.checkpoint import load
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "states"
+"""States written by earlier versions: three epochs of `run`, ended after the third batch of the second."""
 
 
 class SaveAt(Callback):
@@ -206,24 +212,77 @@ def test_another_model_is_refused(interrupted):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "trainer.json"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_damaged_states_are_named(interrupted, name, damage):
-    (state,) = checkpoints(interrupted)
-    path = state / name
-    data = path.read_bytes()
+FILES = ["model.safetensors", "state.safetensors", "trainer.json", "SHA256SUMS"]
+
+
+def damage(path, kind):
+    data = bytearray(path.read_bytes())
     path.unlink()
-    if damage == "cut":
-        path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(CheckpointError, match="is damaged" if damage == "cut" else f"{name} is missing"):
+    if kind == "flipped":
+        data[len(data) // 2] ^= 1
+    if kind != "gone":
+        path.write_bytes(data if kind == "flipped" else data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", ["cut", "flipped", "gone"])
+def test_damaged_states_are_named(interrupted, name, kind):
+    (state,) = checkpoints(interrupted)
+    damage(state / name, kind)
+    with pytest.raises(CheckpointError, match=f"{name} is missing" if kind == "gone" else "is damaged"):
+        learner(train=4).resume(state)
+
+
+@pytest.mark.parametrize("kind", ["cut", "flipped", "gone"])
+def test_the_state_before_a_damaged_one_is_used_and_the_damaged_one_named(tmp_path, caplog, kind):
+    whole, _ = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(SaveEvery(tmp_path, batches=1), SaveAt(tmp_path / "other", 1, 2))
+    before, latest = checkpoints(tmp_path)
+    damage(latest / "state.safetensors", kind)
+    resumed, _ = run(SaveEvery(tmp_path, batches=1), resume=tmp_path)
+    same(whole, resumed)
+    (record,) = caplog.records
+    assert latest.name in record.message
+    assert before.name not in record.message
+
+
+def test_the_latest_is_told_by_the_pointer_and_no_other_folder_is_read(interrupted, tmp_path):
+    (state,) = checkpoints(interrupted)
+    (interrupted / "latest").write_text("../elsewhere\n")  # moved by hand, or by a stranger
+    assert load(interrupted).values == load(state).values
+
+
+def test_without_a_sound_state_all_are_named(interrupted):
+    (state,) = checkpoints(interrupted)
+    damage(state / "model.safetensors", "cut")
+    with pytest.raises(CheckpointError, match=f"has no state to resume from: .*{state.name} is damaged"):
         learner(train=4).resume(interrupted)
+
+
+def test_checksums_are_those_of_sha256sum(interrupted):
+    (state,) = checkpoints(interrupted)
+    for line in (state / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((state / name).read_bytes()).hexdigest() == digest
+    assert {path.name for path in state.iterdir()} == set(FILES)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_states_of_each_format_are_read(number):
+    whole, _ = run()
+    resumed, _ = run(resume=GOLDEN / f"format-{number}")
+    for mine, theirs in zip(whole.model.parameters(), resumed.model.parameters()):
+        torch.testing.assert_close(mine, theirs)  # not bit for bit: the state was written on another machine
+    assert resumed.history.steps["step"] == whole.history.steps["step"]
 
 
 def test_unknown_format(interrupted):
     (state,) = checkpoints(interrupted)
     values = json.loads((state / "trainer.json").read_text())
     (state / "trainer.json").write_text(json.dumps(values | {"format": 99}))
-    with pytest.raises(CheckpointError, match="format 99; this version reads format 1"):
+    (state / "SHA256SUMS").unlink()
+    with pytest.raises(CheckpointError, match="format 99; this version reads 1 and 2"):
         learner(train=4).resume(interrupted)
 
 

@@ -19,7 +19,7 @@ from textxfer.callbacks._tracked import Tracked, track
 from textxfer.callbacks.average import WeightAverage
 from textxfer.files import write_bytes
 from textxfer.training.callback import Callback, Order
-from textxfer.training.checkpoint import checkpoints
+from textxfer.training.checkpoint import checkpoints, next_state
 from textxfer.training.metrics import Metric
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class SaveBest(Callback):
 class SaveEvery(Callback):
     """Save the full training state from time to time, so that an interrupted run can go on; see `Learner.resume`.
 
-    States go to sub-folders `step-...` of the folder. Of those that this callback wrote the last few are kept; what
-    lay there before is left alone.
+    States go to sub-folders `step-...` of the folder. Of those that this callback wrote the last few are kept, and the
+    one of the best epoch if asked for; what lay there before is left alone.
 
     Args:
         folder: Where the states go.
@@ -121,6 +121,14 @@ class SaveEvery(Callback):
         batches: Save after this many training batches, >= 1, counted over the epochs of a fit.
         minutes: Save when this much time has passed since the last state, > 0.
         keep_last: How many states to keep, >= 1.
+        keep_best: A metric of the learner or its name (`loss` is the validation loss). The state after the epoch with
+            its best value is saved, whether one is due or not, and kept beside the last ones.
+
+    Attributes:
+        best: The folder of the best state, and its value; None before the first.
+
+    Raises:
+        ValueError: More than one of `epochs`, `batches` and `minutes` is given, or a number is out of its range.
     """
 
     order = Order.SAVE
@@ -133,6 +141,7 @@ class SaveEvery(Callback):
         batches: int | None = None,
         minutes: float | None = None,
         keep_last: int = 2,
+        keep_best: Metric | str | None = None,
     ) -> None:
         self.folder = os.fspath(folder)
         given = {"epochs": epochs, "batches": batches, "minutes": minutes}
@@ -143,7 +152,9 @@ class SaveEvery(Callback):
             if not (value > 0 and (name == "minutes" or value >= 1)):
                 raise ValueError(f"{name} must be at least 1 (minutes: more than 0), not {value!r}")
         self.epochs, self.batches, self.minutes = (given.get(name) for name in ("epochs", "batches", "minutes"))
-        self.keep_last = keep_last
+        self.keep_last, self.keep_best = keep_last, keep_best
+        self.best: tuple[str, float] | None = None
+        self._tracked: Tracked | None = None
         self._began: float | None = None
         self._n_batches = 0
         self._last = 0.0
@@ -151,6 +162,7 @@ class SaveEvery(Callback):
     def before_fit(self, learn: Learner) -> None:
         """Start counting."""
         self._n_batches, self._last = 0, time.monotonic()
+        self.best, self._tracked = None, None if self.keep_best is None else track(learn, self.keep_best, self)
         if self._began is None:
             self._began = time.time() - _CLOCK_STEP
 
@@ -162,26 +174,40 @@ class SaveEvery(Callback):
             self.save(learn)
 
     def after_epoch(self, learn: Learner) -> None:
-        """Save if enough epochs have passed."""
-        if self.epochs is not None and (learn.progress.epoch + 1) % self.epochs == 0:
+        """Save if enough epochs have passed, or if this one was the best so far."""
+        is_due = self.epochs is not None and (learn.progress.epoch + 1) % self.epochs == 0
+        value = None if self._tracked is None else self._tracked.latest(learn)
+        if self._tracked is not None and value is not None:
+            best = None if self.best is None else self.best[1]
+            if self._tracked.is_better(value, best):
+                self.best, is_due = (next_state(learn, Path(self.folder)).name, value), True
+        if is_due:
             self.save(learn)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the count of batches, and since when states in the folder are this callback's."""
-        return {"began": self._began, "n_batches": self._n_batches}
+        """Return the count of batches, since when states in the folder are this callback's, and which is the best."""
+        return {"began": self._began, "n_batches": self._n_batches, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         self._began, self._n_batches = state["began"], state["n_batches"]
+        best = state.get("best")  # states of version 0.1 have none
+        self.best = None if best is None else (best[0], best[1])
 
     def save(self, learn: Learner) -> None:
-        """Save a state now; of this callback's the last few are kept."""
+        """Save a state now; of this callback's the last few are kept, and the best.
+
+        Args:
+            learn: The learner whose state is saved.
+        """
         learn.save(self.folder)
         self._last = time.monotonic()
+        best = None if self.best is None else self.best[0]
         own = [path for path in checkpoints(Path(self.folder)) if path.stat().st_mtime >= (self._began or 0)]
         own.sort(key=lambda path: (path.stat().st_mtime, path.name))
         for path in own[: -self.keep_last]:
-            shutil.rmtree(path)
+            if path.name != best:
+                shutil.rmtree(path)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

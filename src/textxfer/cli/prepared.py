@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from textxfer import distributed
 from textxfer.cli.config import PretrainConfig
 from textxfer.cli.reading import Words
 from textxfer.cli.training import new_tokenizer
@@ -19,7 +20,7 @@ from textxfer.recipe import Recipe
 from textxfer.task import TaskData, prepare
 from textxfer.text import DataError, TokenStore, hold_out
 from textxfer.text.files import read_json
-from textxfer.weights import checksum
+from textxfer.files import checksum
 
 FORMAT = 1
 _CARD, _TRAIN, _VALID = "prepared.json", "train", "valid"
@@ -46,7 +47,8 @@ def general_data(config: PretrainConfig, recipe: Recipe) -> tuple[TaskData, File
         raise DataError(f"give DATA, the files to read, or with --store a folder that has their ids{missing}")
     if store is None or config.dry_run:
         train, valid, tokenizer = _documents(config, recipe)
-        data = prepare(train, valid, recipe=recipe, tokenizer=tokenizer, n_workers=config.workers, progress=True)
+        show = distributed.is_main()
+        data = prepare(train, valid, recipe=recipe, tokenizer=tokenizer, n_workers=config.workers, progress=show)
         return data, describe_files(config.data)
     _build(config, recipe, store)
     return _open(config, recipe, store)

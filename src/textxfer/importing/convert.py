@@ -16,7 +16,7 @@ from textxfer.importing.vocab_files import read_tokens
 from textxfer.importing.weight_files import read_weights
 from textxfer.models import load_by_name, remap_vocab
 from textxfer.text import DataError, SpacyTokenizer, Vocab
-from textxfer.weights import checksum
+from textxfer.files import checksum
 
 _PER_TOKEN = ("encoder.embedding.weight", "decoder_weight", "decoder_bias")
 
@@ -62,6 +62,9 @@ def import_weights(
         rules: The rules of its tokenizer; None to tell by the names of the special tokens.
         language: spaCy's code of the language.
         classes: Names of the classes in the order of the outputs, for a classifier.
+
+    Returns:
+        The model with its text side, and what became of weights and vocabulary.
 
     Raises:
         FileNotFoundError: A file is missing.

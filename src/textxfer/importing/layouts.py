@@ -62,7 +62,11 @@ class Net:
     tensors: Mapping[str, Tensor]
 
     def build(self, encoder: AWDLSTMConfig) -> LanguageModel | TextClassifier:
-        """Return a new model of this kind, with the given configuration of the encoder."""
+        """Return a new model of this kind, with random weights.
+
+        Args:
+            encoder: Sizes and dropouts of its encoder.
+        """
         return LanguageModel(encoder) if self.head is None else TextClassifier(encoder, self.head)
 
     def __str__(self) -> str:
@@ -119,6 +123,9 @@ def recognize(weights: Mapping[str, Tensor], path: str | Path) -> Net:
     Args:
         weights: Tensors by their names in the file.
         path: The file, for messages.
+
+    Returns:
+        The net, with its tensors under our names.
 
     Raises:
         ArtifactError: It is another net than an AWD-LSTM, a head that ours cannot be, or names or shapes are wrong;

@@ -76,6 +76,9 @@ def match_tokens(old: Sequence[str], rules: RuleName | None = None) -> TokenMatc
         old: The old tokens in the order of their ids.
         rules: The rules that the texts were tokenized with; None to tell by the names of the special tokens.
 
+    Returns:
+        The new vocabulary, and which row of the old one each of its tokens has.
+
     Raises:
         DataError: The special tokens do not tell the rules.
         ArtifactError: The vocabulary is one of SentencePiece.

@@ -45,6 +45,9 @@ def read_tokens(path: str | Path) -> list[str]:
         path: A `.json` file with a list of strings, a `.txt` file in UTF-8 with one token a line, or a pickle of a list
             or tuple of strings (any other name; fastai's `itos_*.pkl`), at most 64 MB.
 
+    Returns:
+        The tokens; there is at least one.
+
     Raises:
         FileNotFoundError: There is no such file.
         ArtifactError: The file is too large, damaged, or holds something else than a list of strings. Nothing in it

@@ -29,3 +29,4 @@ KNOWN: Mapping[str, Entry] = {
         made_by="make pretrain-gpu",
     ),
 }
+"""What there is to say of the models that are known by name, also of those that are not made yet."""

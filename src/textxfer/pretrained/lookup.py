@@ -47,7 +47,11 @@ def find(name: str, *, url: str | None = None, progress: bool = True) -> Path:
 
 
 def places(name: str) -> dict[str, Path]:
-    """Return where a model of this name may lie, in the order of the search: `package`, `local`, `cache`."""
+    """Return the folders where a model may lie, in the order of the search: `package`, `local`, `cache`.
+
+    Args:
+        name: Name of the model.
+    """
     return {
         "package": _PACKAGE / name,
         "local": Path(os.environ.get(FOLDER_ENVIRONMENT) or "models") / name,
@@ -87,6 +91,9 @@ def describe(name: str) -> str:
     Args:
         name: One of `names()`.
 
+    Returns:
+        A line with its name and title, and one for each place where it lies.
+
     Raises:
         DataError: There is no such model.
     """
@@ -101,7 +108,14 @@ def describe(name: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no name of a pretrained model: letters, digits and `-_.`, no path."""
+    """Refuse what is no name of a pretrained model.
+
+    Args:
+        name: Letters, digits and `-_.`, no path.
+
+    Raises:
+        DataError: It has other characters.
+    """
     if not _NAME.fullmatch(name):
         raise DataError(
             f"{name!r} cannot be the name of a pretrained model: letters, digits, -, _ and . make one; {_known()}"
@@ -109,7 +123,11 @@ def check_name(name: str) -> None:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder holds a model, or one for each direction of reading."""
+    """Whether a folder holds a model, or one for each direction of reading.
+
+    Args:
+        folder: The folder, which need not exist.
+    """
     return (folder / PAIR).is_file() or (folder / "config.json").is_file()
 
 

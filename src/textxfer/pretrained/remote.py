@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from textxfer.datasets.downloads import check_file, download
 from textxfer.files import alone, write_json
 from textxfer.text.document import DataError, listed
-from textxfer.weights import checksum
+from textxfer.files import checksum
 
 INDEX = "index.json"
 _MAX_INDEX = 4 << 20
@@ -72,6 +72,9 @@ def write_index(folder: str | Path) -> Path:
 
     Args:
         folder: The folder.
+
+    Returns:
+        The file.
 
     Raises:
         DataError: There is no model in it, or a file's name is not fit for an address.

@@ -22,7 +22,9 @@ from textxfer.training.groups import apply_trainable
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
 
-FORMAT = 1
+FORMAT = 2
+READS = (1, 2)
+"""Formats that can be read; states of format 1 have no checksums."""
 
 
 class CheckpointError(ValueError):
@@ -202,7 +204,11 @@ def _hypers(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_seed(seed: int) -> None:
-    """Seed the generators of Python, NumPy and torch (all devices)."""
+    """Seed the generators of Python, NumPy and torch (all devices).
+
+    Args:
+        seed: Any whole number that torch takes; NumPy gets its lowest 32 bits.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  users' code may draw from the global generator
     torch.manual_seed(seed)
