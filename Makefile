@@ -14,10 +14,10 @@ STAMP := $(VENV)/.installed
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help install demo test test-slow lint format types notebooks docs bench bench-gpu pretrain-small pretrain-gpu clean
+.PHONY: help install demo test test-slow test-site lint format types notebooks notebooks-update docs bench bench-gpu pretrain-small pretrain-gpu clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv and install textxfer with the tested versions of its dependencies
 
@@ -61,16 +61,30 @@ format: $(STAMP)  ## apply the format and the safe fixes
 types: $(STAMP)  ## check the types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
-notebooks: $(STAMP)  ## run the notebooks in nbs/
-	@shopt -s nullglob; notebooks=(nbs/*.ipynb); \
-	if [ $${#notebooks[@]} -eq 0 ]; then echo "nbs/ has no notebooks yet: nothing was run"; exit 0; fi; \
-	$(PIP) --no-build-isolation -e '.[docs]'; \
-	$(BIN)/jupyter-execute "$${notebooks[@]}"
+# What only the documentation needs is installed when it is first asked for.
+DOCS := $(VENV)/.installed-docs
 
-docs: $(STAMP)  ## build the documentation from nbs/ in build/docs
-	@if [ ! -f nbs/conf.py ]; then echo "nbs/ has no documentation yet: nothing was built"; exit 0; fi; \
-	$(PIP) --no-build-isolation -e '.[docs]'; \
-	$(BIN)/python -m sphinx -W --keep-going -b html nbs build/docs
+$(DOCS): $(STAMP)
+	$(PIP) --no-build-isolation -e '.[docs]'
+	@touch $@
+
+# The hard limit of a notebook; on a quiet machine each takes less than a minute and a half.
+NOTEBOOK_SECONDS ?= 180
+NOTEBOOKS := $(BIN)/python nbs/_tools/run.py --seconds $(NOTEBOOK_SECONDS)
+
+notebooks: $(DOCS)  ## run the notebooks in nbs/ that have changed, or the library has (ARGS=--all: every one)
+	$(NOTEBOOKS) $(ARGS)
+
+notebooks-update: $(DOCS)  ## run them and save in them what they show (ARGS="nbs/...": some)
+	$(NOTEBOOKS) --update $(ARGS)
+
+docs: $(DOCS)  ## build the documentation from nbs/ in build/docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx -W --keep-going -E -q -b html -d build/doctrees nbs build/docs
+	@echo "the documentation is in build/docs/index.html"
+
+test-site: docs  ## build the documentation and look at it in a headless Chromium
+	$(BIN)/python -m pytest -m site tests/site
 
 bench: $(STAMP)  ## run the benchmarks; TEXTXFER_DATA=... names the data (ARGS=--quick: a small run, nothing written)
 	$(PIP) --no-build-isolation -e '.[bench]'

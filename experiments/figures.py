@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from experiments.summary import Row
 from textxfer.plots import save_figure as save
-from textxfer.training.figures import BLUE, ORANGE, legend, new_axes
+from textxfer.training.figures import BLUE, MARKERS, ORANGE, entitle, legend, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,10 +19,10 @@ __all__ = ["ablation", "low_shot", "save"]
 def low_shot(curves: Mapping[str, Mapping[int, Row]], data: str) -> Axes:
     """Draw error by number of labels, with the standard deviation over the seeds."""
     ax = new_axes(7.5, 4.5)
-    for name, curve in sorted(curves.items()):
+    for (name, curve), marker in zip(sorted(curves.items()), cycle(MARKERS)):
         counts = sorted(curve)
         errors, spreads = [curve[n].mean for n in counts], [curve[n].spread for n in counts]
-        ax.errorbar(counts, errors, spreads, label=name, marker="o", markersize=4, capsize=3)
+        ax.errorbar(counts, errors, spreads, label=name, marker=marker, markersize=5, capsize=3)
     ax.set_xscale("log")
     ticks = sorted({n for curve in curves.values() for n in curve})
     ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
@@ -29,8 +30,8 @@ def low_shot(curves: Mapping[str, Mapping[int, Row]], data: str) -> Axes:
     ax.set_xlabel("labelled documents")
     ax.set_ylabel("test error, %")
     ax.set_ylim(bottom=0)
-    ax.set_title(data)
     legend(ax)
+    entitle(ax, data)
     return ax
 
 

@@ -87,6 +87,9 @@ def save_artifact(
         dtype: Numbers of the files, `fp32` or `fp16`: half the bytes, 11 bits of precision. Loaded ones are float32.
         shard_bytes: Most bytes of a file of weights; None writes one file of any size.
 
+    Returns:
+        The folder.
+
     Raises:
         ArtifactError: If the folder exists and is no model folder, vocabulary and model differ in size, or a weight is
             too large for float16.
@@ -123,6 +126,9 @@ def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Art
         folder: A folder that `save_artifact` wrote.
         device: Where to put the model.
 
+    Returns:
+        The model, on `device` and in evaluation mode, with its text side.
+
     Raises:
         ArtifactError: If the folder is missing or damaged, or holds a vocabulary that is not the model's.
     """
@@ -139,7 +145,18 @@ def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Art
 
 
 def load_language_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, Artifact]:
-    """Read a model folder that must hold a language model."""
+    """Read a model folder that must hold a language model.
+
+    Args:
+        folder: A folder that `save_artifact` wrote.
+        device: Where to put the model.
+
+    Returns:
+        The model and the folder's whole content, in which it is once more.
+
+    Raises:
+        ArtifactError: As `load_artifact`, or the folder holds a classifier.
+    """
     artifact = load_artifact(folder, device)
     if not isinstance(artifact.model, LanguageModel):
         raise ArtifactError(f"{folder} holds a classifier; a language model is needed here")
@@ -147,7 +164,18 @@ def load_language_model(folder: str | Path, device: str | torch.device = "cpu") 
 
 
 def load_classifier(folder: str | Path, device: str | torch.device = "cpu") -> tuple[TextClassifier, Artifact]:
-    """Read a model folder that must hold a classifier."""
+    """Read a model folder that must hold a classifier.
+
+    Args:
+        folder: A folder that `save_artifact` wrote.
+        device: Where to put the model.
+
+    Returns:
+        The model and the folder's whole content, in which it is once more.
+
+    Raises:
+        ArtifactError: As `load_artifact`, or the folder holds a language model.
+    """
     artifact = load_artifact(folder, device)
     if not isinstance(artifact.model, TextClassifier):
         raise ArtifactError(f"{folder} holds a language model; a classifier is needed here")

@@ -20,7 +20,8 @@ class Batch(NamedTuple):
 
     Args:
         inputs: Positional arguments of the model's `forward`.
-        target: What the prediction is compared with; None when there is nothing to compare (prediction only).
+        target: What the prediction is compared with: ids of words, (T, B), or classes, (B,); None when there is
+            nothing to compare (prediction only).
         n: Number of targets that count: tokens for a language model, documents for a classifier. Every mean over
             batches is weighted by it.
     """
@@ -47,24 +48,42 @@ class SeekableLoader(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order, and hence the length, of the given epoch (0, 1, ...)."""
+        """Choose the order, and hence the length, of an epoch.
+
+        Args:
+            epoch: Number of the epoch since the learner was made, from 0.
+        """
         ...
 
     def seek(self, batch: int) -> None:
-        """Make the next iteration, and only that one, start at `batch` (0-based)."""
+        """Make the next iteration, and only that one, start at a later batch.
+
+        Args:
+            batch: The first batch to produce, from 0.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """The training loader and, if there is one, the validation loader."""
+    """The training loader and, if there is one, the validation loader.
+
+    Args:
+        train: The batches to train on.
+        valid: Held-out batches; None for fits without validation.
+    """
 
     train: Loader
     valid: Loader | None = None
 
 
 def epoch_length(loader: Loader, epoch: int) -> int:
-    """Number of batches of the given epoch; it may differ between epochs (variable BPTT)."""
+    """Return the number of batches of an epoch; it may differ between epochs (variable BPTT).
+
+    Args:
+        loader: The loader; one that has `set_epoch` is put to this epoch.
+        epoch: Number of the epoch, from 0.
+    """
     if isinstance(loader, SeekableLoader):
         loader.set_epoch(epoch)
     return len(loader)
@@ -75,6 +94,13 @@ def batches_from(loader: Iterable[Any], start: int = 0) -> Iterator[Batch]:
 
     A loader that cannot seek is run through up to there. Plain `(input, target)` pairs, as torch's `DataLoader`
     yields them, are taken as batches that count one per row.
+
+    Args:
+        loader: A loader, or any iterable of batches or pairs.
+        start: The first batch to produce, from 0.
+
+    Yields:
+        The batches from there on.
     """
     if start and isinstance(loader, SeekableLoader):
         loader.seek(start)

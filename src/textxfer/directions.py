@@ -21,12 +21,19 @@ from textxfer.training import Learner
 
 
 def direction_of(backward: bool) -> Direction:
-    """Return the name of a direction."""
+    """Return the name of a direction.
+
+    Args:
+        backward: Whether a model reads texts from the end to the start.
+    """
     return "backward" if backward else "forward"
 
 
 def load_directions(folder: str | Path) -> dict[Direction, Artifact]:
     """Read a folder of one model, or of one for each direction.
+
+    Args:
+        folder: A model folder, or one that `Bidirectional.save` wrote.
 
     Returns:
         The models by direction.
@@ -49,12 +56,20 @@ def load_directions(folder: str | Path) -> dict[Direction, Artifact]:
 
 
 def model_folders(folder: Path) -> list[Path]:
-    """Return the model folders in the folder of a pair, forward before backward; any other folder is returned alone."""
+    """Return the model folders in a folder: those of a pair, forward before backward, or the folder alone.
+
+    Args:
+        folder: A model folder, or the folder of a pair.
+    """
     return [folder / name for name in DIRECTIONS] if (folder / PAIR).is_file() else [folder]
 
 
 def mark_pair(folder: Path) -> None:
-    """Say of a folder that it holds a model for each direction."""
+    """Say of a folder that it holds a model for each direction.
+
+    Args:
+        folder: A folder with the model folders `forward` and `backward`.
+    """
     write_json(folder / PAIR, {"format": 1, "directions": list(DIRECTIONS)})
 
 
@@ -66,6 +81,8 @@ class Bidirectional:
         data: Their data.
         language_models: Learners of the task's language models.
         classifiers: Learners of the classifiers.
+
+    Source: Howard & Ruder 2018, section 3.3.
     """
 
     data: TaskData
@@ -73,7 +90,11 @@ class Bidirectional:
     classifiers: Mapping[Direction, Learner[TextClassifier]]
 
     def predictor(self, **options: Any) -> PairPredictor:
-        """Return what classifies texts by the mean of both; options as `Predictor`."""
+        """Return what classifies texts by the mean of both.
+
+        Args:
+            options: `tokens_per_batch` and `dtype`, see `Predictor`.
+        """
         data, parts = self.data, []
         for direction in DIRECTIONS:
             model = self.classifiers[direction].model
@@ -82,7 +103,17 @@ class Bidirectional:
         return PairPredictor(*parts)
 
     def save(self, folder: str | Path) -> Path:
-        """Write both classifiers as one folder, for `Predictor.load`; it appears complete or not at all."""
+        """Write both classifiers as one folder, for `Predictor.load`; it appears complete or not at all.
+
+        Args:
+            folder: Where to write; the folder of another pair is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ArtifactError: The folder exists and is not that of a pair.
+        """
         folder = Path(folder)
         if folder.exists() and not (folder / PAIR).is_file():
             raise ArtifactError(f"{folder} exists already and is no folder of two models; name another place")

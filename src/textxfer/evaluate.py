@@ -60,7 +60,11 @@ class Evaluation:
         return float(np.mean([row["f1"] for row in self.per_class]))
 
     def most_confused(self, limit: int = 5) -> list[tuple[str, str, int]]:
-        """Return the most frequent confusions: true class, predicted class, number of documents."""
+        """Return the most frequent confusions: true class, predicted class, number of documents.
+
+        Args:
+            limit: How many to return at most.
+        """
         wrong = self.confusion.copy()
         np.fill_diagonal(wrong, 0)
         order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
@@ -102,6 +106,9 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
         probabilities: One row per document, (N, C).
         labels: Index of the true class of each document, (N,).
         classes: Names of the classes.
+
+    Returns:
+        The confusion matrix and what follows from it.
 
     Raises:
         ValueError: If there are no documents, shapes do not fit or a label is missing.

@@ -152,6 +152,9 @@ def continue_ids(
         stop_id: Id that ends a text and is not returned.
         banned: Ids that are never chosen.
 
+    Returns:
+        The new ids of each prompt, without the prompt, in the order of the prompts.
+
     Raises:
         ValueError: A prompt is empty or `n_tokens` is negative.
     """

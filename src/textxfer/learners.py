@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 import torch
 
+from textxfer import distributed
 from textxfer.artifact import Artifact, ArtifactError
 from textxfer.batch import Loaders
 from textxfer.callbacks import (
     ActivationReg,
     CarryHidden,
     ClipGrad,
+    DataParallel,
     DiscriminativeLR,
     GradualUnfreeze,
     MixedPrecision,
@@ -49,6 +51,8 @@ def language_model(
 ) -> Learner[LanguageModel]:
     """Return a Learner for a language model on the task's text.
 
+    Under `torchrun` the processes share the lanes of each batch, see `DataParallel`.
+
     Args:
         data: The texts, see `textxfer.task.prepare`.
         base: A pretrained language model; its rows move to the task's vocabulary by token, and it gives the
@@ -65,12 +69,14 @@ def language_model(
     backward = backward if base is None else base.backward
     set_seed(seed)
     model = _language_model(data, base, recipe, training)
-    size, bptt = training.batch_size, training.bptt
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    shared: dict[str, Any] = {"backward": backward, "device": device}  # blocks of text go to the GPU at once
+    place = distributed.start(device)
+    size, bptt = place.share(training.batch_size), training.bptt
+    shared: dict[str, Any] = {"backward": backward, "rank": place.rank, "world": place.world}
+    shared["device"] = place.device  # blocks of text go to the GPU at once
     train = LMBatches(data.train, size, bptt, seed=seed, vary_bptt=training.vary_bptt, **shared)
     valid = None if data.valid is None else LMBatches(data.valid, size, bptt, shuffle=False, **shared)
-    parts = [CarryHidden(), *_common(training, precision), Report(unit="tokens"), *callbacks]
+    parts = [*_together(place, callbacks), CarryHidden(), *_common(training, precision)]
+    parts += [Report(unit="tokens"), *callbacks]
     if training.rescale_lr:
         parts.append(WindowRate(bptt))
     return Learner(
@@ -80,7 +86,7 @@ def language_model(
         metrics=[Perplexity(), Accuracy()],
         callbacks=parts,
         optimizer=training.optimizer,
-        device=device,
+        device=place.device,
     )
 
 
@@ -97,6 +103,8 @@ def classifier(
     seed: int = 0,
 ) -> Learner[TextClassifier]:
     """Return a Learner for a classifier of the task's labelled documents.
+
+    Under `torchrun` the processes share the documents of each batch, see `DataParallel`.
 
     Args:
         data: The texts.
@@ -123,11 +131,13 @@ def classifier(
     model = TextClassifier(training.dropouts.apply(config), recipe.head(len(data.classes)))
     if encoder is not None:
         load_encoder(model, encoder)
-    train = ClassBatches(data.train, training.batch_size, docs=data.labelled, seed=seed, backward=backward)
+    place = distributed.start(device)
+    shared: dict[str, Any] = {"backward": backward, "rank": place.rank, "world": place.world}
+    train = ClassBatches(data.train, place.share(training.batch_size), docs=data.labelled, seed=seed, **shared)
     valid = None
     if data.valid is not None:
-        valid = ClassBatches(data.valid, _VALID_BATCH, shuffle=False, backward=backward)
-    parts = [*_common(training, precision), Report(unit="documents"), *callbacks]
+        valid = ClassBatches(data.valid, -(-_VALID_BATCH // place.world), shuffle=False, **shared)
+    parts = [*_together(place, callbacks), *_common(training, precision), Report(unit="documents"), *callbacks]
     return Learner(
         model,
         Loaders(train, valid),
@@ -135,12 +145,20 @@ def classifier(
         metrics=[Accuracy()],
         callbacks=parts,
         optimizer=training.optimizer,
-        device=device,
+        device=place.device,
     )
 
 
 def fit_stages(learn: Learner[Model], training: Training) -> Learner[Model]:
-    """Run the fits of a training, each with its own schedule; those that a resumed learner has done are passed over."""
+    """Run the fits of a training, each with its own schedule; those that a resumed learner has done are passed over.
+
+    Args:
+        learn: What `language_model` or `classifier` returned, or the same after `resume`.
+        training: The fits and what they have in common.
+
+    Returns:
+        The same learner.
+    """
     for stage in training.stages[learn.fits_done :]:
         if training.unfreeze is None:
             learn.freeze_to(stage.freeze_to)
@@ -149,7 +167,12 @@ def fit_stages(learn: Learner[Model], training: Training) -> Learner[Model]:
 
 
 def stage_callbacks(stage: Stage, training: Training) -> list[Callback]:
-    """Return the callbacks that make a fit the given stage: schedule, rates by layer group, unfreezing."""
+    """Return the callbacks that make a fit the given stage: schedule, rates by layer group, unfreezing.
+
+    Args:
+        stage: The fit.
+        training: What all fits of the model have in common.
+    """
     parts: list[Callback] = []
     if (rate := stage.rate()) is not None:
         parts.append(ParamSchedule(lr=rate))
@@ -171,6 +194,13 @@ def _language_model(data: TaskData, base: Artifact | None, recipe: Recipe, train
     tokens = base.vocab.tokens, data.vocab.tokens
     model, _ = transfer_language_model(base.model, *tokens, data.vocab.counts, config=config)
     return model
+
+
+def _together(place: distributed.Place, callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return what lets several processes train together, unless the caller has it among his own callbacks."""
+    if place.world == 1 or any(isinstance(callback, DataParallel) for callback in callbacks):
+        return []
+    return [DataParallel()]
 
 
 def _common(training: Training, precision: Precision) -> list[Callback]:

@@ -1,4 +1,4 @@
-"""Figures of a training run. Each function draws into given or new axes and returns them; none needs a display.
+"""Figures of a training run and of its data. Each function draws into given or new axes; none needs a display.
 
 Shapes: N documents, C classes.
 """
@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from textxfer.files import replacing
-from textxfer.training.figures import CYCLE, legend, new_axes
-from textxfer.training.history_view import mark_fits
+from textxfer.training.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    SKY,
+    STYLES,
+    bins,
+    count_ticks,
+    legend,
+    log_ticks,
+    new_axes,
+    plain,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,16 +36,35 @@ if TYPE_CHECKING:
     from textxfer.training.lr_find import LRFinderResult
     from textxfer.training.schedule import Schedule
 
-_MAX_ANNOTATED = 15
+MAX_ANNOTATED = 15
+"""Classes of a confusion matrix whose numbers are written."""
+_MAX_NAMED = 60
+_MAX_BARS = 20
 
 
 def plot_losses(history: History, ax: Axes | None = None) -> Axes:
-    """Draw training loss by batch and validation loss by epoch, over all fits."""
-    return history.plot(ax)
+    """Draw training loss by batch and validation loss by epoch, over all fits.
+
+    Args:
+        history: The history of a learner, `learn.history`, or one that was saved.
+        ax: Where to draw; new axes if None.
+
+    Returns:
+        The axes.
+    """
+    return history.plot(ax=ax)
 
 
 def plot_lr_finder(result: LRFinderResult, ax: Axes | None = None) -> Axes:
-    """Draw loss against learning rate, with the suggestions marked."""
+    """Draw loss against learning rate, with the suggestions marked.
+
+    Args:
+        result: What `learn.lr_find()` returned.
+        ax: Where to draw; new axes if None.
+
+    Returns:
+        The axes.
+    """
     return result.plot(ax)
 
 
@@ -44,39 +75,44 @@ def plot_schedule(
 
     Args:
         schedules: One, several, or several by the name to show.
-        n_steps: Updates of the fit.
-        ax: Where to draw.
+        n_steps: Updates of the fit, >= 1.
+        ax: Where to draw; new axes if None.
+
+    Returns:
+        The axes.
     """
     ax = new_axes() if ax is None else ax
-    for name, schedule in _named(schedules).items():
+    for index, (name, schedule) in enumerate(_named(schedules).items()):
         schedule.plot(n_steps, ax)
-        ax.lines[-1].set_label(name)
+        ax.lines[-1].set(label=name, linestyle=STYLES[index % len(STYLES)])
     legend(ax)
     return ax
 
 
 def plot_group_rates(history: History, ax: Axes | None = None) -> Axes:
-    """Draw the learning rate of each layer group by training batch, over all fits; a frozen group leaves a gap."""
-    ax = new_axes() if ax is None else ax
-    groups = sorted(history.steps["lrs"].items(), key=_highest, reverse=True)
-    # Wide lines below narrow ones, so that groups of equal rate stay visible.
-    for index, ((name, rates), width) in enumerate(zip(groups, np.linspace(3.5, 1.2, max(len(groups), 2)))):
-        batches, values = _with_gaps(history.steps["fit"], rates)
-        ax.plot(
-            batches,
-            values,
-            color=CYCLE[index % len(CYCLE)],
-            linestyle=("-", "--", ":")[index // len(CYCLE) % 3],
-            linewidth=width,
-            marker="o" if _has_lone_points(values) else None,
-            markersize=width + 1.5,
-            label=name,
-        )
-    mark_fits(history, ax)
-    ax.set(yscale="log", xlabel="training batch, over all fits", ylabel="learning rate")
-    if groups:
-        ax.legend(frameon=False, title="layer group", loc="upper left", bbox_to_anchor=(1, 1))
-    return ax
+    """Draw the learning rate of each layer group by training batch, over all fits; a frozen group leaves a gap.
+
+    The axis is logarithmic. It ends at a hundredth of the least rate that a group has at its best: the last updates of
+    a schedule that falls to almost nothing may lie below it.
+
+    Args:
+        history: The history of a learner, with its batches.
+        ax: Where to draw; new axes if None.
+
+    Returns:
+        The axes.
+    """
+    return history.plot("rates", ax)
+
+
+def confusion_side(n: int) -> float:
+    """Return how long the sides of a confusion matrix have to be, in units of 100 pixels.
+
+    Args:
+        n: Number of classes, >= 1.
+        n: Number of classes, C.
+    """
+    return min(max(5.0, 0.5 * n + 3), 12.0)
 
 
 def plot_confusion(matrix: np.ndarray, classes: Sequence[str], ax: Axes | None = None) -> Axes:
@@ -84,25 +120,101 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], ax: Axes | None =
 
     Args:
         matrix: Counts (C, C), row = true class, as `Evaluation.confusion` has them.
-        classes: Names of the C classes.
-        ax: Where to draw.
+        classes: Names of the C classes. Long ones are cut; of more than 60 not all are written.
+        ax: Where to draw; new axes if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: There are not as many names as rows and columns.
     """
     n = len(classes)
     if matrix.shape != (n, n):
         raise ValueError(f"plot_confusion: {n} class names for a matrix of shape {matrix.shape}")
-    side = min(max(5.0, 0.5 * n + 3), 12.0)
+    side = confusion_side(n)
     ax = new_axes(side + 1, side) if ax is None else ax
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ax.grid(False)
     ax.set(xlabel="predicted class", ylabel="true class")
-    ax.set_xticks(range(n), labels=classes, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(n), labels=classes)
-    ax.figure.colorbar(image, ax=ax, label="share of the true class", shrink=0.8)
-    if n <= _MAX_ANNOTATED:
+    size, named = min(10.0, 400 / n), range(0, n, math.ceil(n / _MAX_NAMED))
+    names = shortened([classes[place] for place in named])
+    ax.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size, parse_math=False)
+    ax.set_yticks(named, names, fontsize=size, parse_math=False)
+    ax.figure.colorbar(image, ax=ax, label="share of the true class", shrink=0.8, aspect=25)
+    if n <= MAX_ANNOTATED:
         for row, column in np.ndindex(n, n):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour, fontsize=9)
+            count = matrix[row, column]
+            colour = "white" if shares[row, column] > 0.5 else "black" if count else GREY
+            ax.text(column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=9)
+    return ax
+
+
+def plot_histogram(
+    values: Sequence[float] | np.ndarray, what: str = "tokens per document", ax: Axes | None = None
+) -> Axes:
+    """Draw how many documents have which number: their lengths, or the numbers that are their labels.
+
+    Whole numbers that span more than a factor of 50 get a logarithmic axis, as lengths of documents mostly do.
+
+    Args:
+        values: One number per document, (N,); `store.lengths` or `store.values`.
+        what: What the numbers are, for the axis.
+        ax: Where to draw; new axes if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: There are no finite numbers.
+    """
+    ax = new_axes() if ax is None else ax
+    numbers = np.asarray(values)
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size:
+        raise ValueError(f"plot_histogram: there are no finite numbers of {what} to draw")
+    edges, scale = bins(numbers)
+    ax.hist(numbers, edges.tolist(), color=SKY, edgecolor="white", linewidth=0.5)
+    middle, high = np.quantile(numbers, [0.5, 0.95])
+    ax.axvline(middle, color=BLUE, linewidth=1.8, label=f"median {plain(middle)}")
+    ax.axvline(high, color=ORANGE, linewidth=1.8, linestyle="--", label=f"95 % are at most {plain(high)}")
+    ax.set(xscale=scale, xlabel=what, ylabel="documents")
+    count_ticks(ax.yaxis)
+    if scale == "log":
+        log_ticks(ax.xaxis)
+    legend(ax)
+    return ax
+
+
+def plot_classes(counts: Mapping[str, int], unlabelled: int = 0, ax: Axes | None = None) -> Axes:
+    """Draw the number of documents of each class.
+
+    Args:
+        counts: Documents by class, as `textxfer.text.card` counts them. Of more than 20 classes the most frequent are
+            drawn, and the sum of the others.
+        unlabelled: Documents without a label, >= 0.
+        ax: Where to draw; new axes if None.
+
+    Returns:
+        The axes.
+    """
+    shown = dict(counts)
+    if len(counts) > _MAX_BARS:
+        shown = dict(sorted(counts.items(), key=lambda item: -item[1])[: _MAX_BARS - 1])
+    others = {f"{len(counts) - len(shown):,} other classes": sum(counts.values()) - sum(shown.values())}
+    rest = (others if len(shown) < len(counts) else {}) | ({"no label": unlabelled} if unlabelled else {})
+    names, numbers = [*shortened(list(shown)), *rest], [*shown.values(), *rest.values()]
+    ax = new_axes(height=1.2 + 0.28 * max(len(names), 3)) if ax is None else ax
+    colours = [BLUE] * len(shown) + [GREY] * len(rest)
+    bars = ax.barh(range(len(names)), numbers, color=colours, height=0.7)
+    ax.bar_label(bars, [f"{number:,}" for number in numbers], padding=3, fontsize=9)
+    ax.set_yticks(range(len(names)), names, parse_math=False)
+    ax.set_ylim(max(len(names), 3) - 0.4, -0.6)
+    ax.margins(x=0.1)  # room for the numbers
+    ax.grid(visible=False, axis="y")
+    count_ticks(ax.xaxis)
+    ax.set(xlabel="documents", ylabel="class")
     return ax
 
 
@@ -140,21 +252,3 @@ def _named(schedules: Schedule | Sequence[Schedule] | Mapping[str, Schedule]) ->
     several = list(schedules) if isinstance(schedules, Sequence) else [schedules]
     short = [type(schedule).__name__ for schedule in several]
     return {repr(s) if short.count(name) > 1 else name: s for name, s in zip(short, several)}
-
-
-def _highest(group: tuple[str, list[float]]) -> float:
-    return max((rate for rate in group[1] if math.isfinite(rate)), default=0.0)
-
-
-def _with_gaps(fits: Sequence[int], rates: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return batches and rates with a gap where a fit ends and where a rate is 0, which has no logarithm."""
-    starts = np.flatnonzero(np.diff(fits)) + 1
-    values = np.asarray(rates, dtype=np.float64)
-    values = np.where(values > 0, values, np.nan)
-    return np.insert(np.arange(1.0, len(values) + 1), starts, starts + 0.5), np.insert(values, starts, np.nan)
-
-
-def _has_lone_points(values: np.ndarray) -> bool:
-    """Whether some value stands between two gaps, where a line shows nothing."""
-    gap = np.isnan(np.concatenate(([np.nan], values, [np.nan])))
-    return bool((~gap[1:-1] & gap[:-2] & gap[2:]).any())

@@ -26,7 +26,12 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable label of a text and the probability of each."""
+    """The most probable label of a text and the probability of each.
+
+    Args:
+        label: The most probable class.
+        probabilities: Probability of each class by its name, the most probable first.
+    """
 
     label: str
     probabilities: dict[str, float]
@@ -72,6 +77,9 @@ class Predictor:
             device: Where to put the model.
             dtype: In which numbers to compute, see `Predictor`.
 
+        Returns:
+            The predictor; a `PairPredictor` for a folder with both directions.
+
         Raises:
             ArtifactError: The folder is missing or damaged.
         """
@@ -86,18 +94,39 @@ class Predictor:
         return self.artifact.classes
 
     def __call__(self, texts: str | Sequence[str]) -> list[Prediction]:
-        """Classify texts; the answers come in the order of the texts."""
+        """Classify texts.
+
+        Args:
+            texts: One text or several.
+
+        Returns:
+            A prediction for each text, in their order; a list also for one text.
+
+        Raises:
+            DataError: A text is empty; the message names its place.
+        """
         rows = self.probabilities([texts] if isinstance(texts, str) else texts)
         return [self._prediction(row) for row in rows]
 
     def stream(self, texts: Iterable[str], chunk: int = 1024) -> Iterator[Prediction]:
-        """Classify texts of any number, `chunk` at a time."""
+        """Classify texts of any number, some at a time.
+
+        Args:
+            texts: The texts; read as they are needed.
+            chunk: How many are classified together, >= 1.
+
+        Yields:
+            A prediction for each text, in their order.
+        """
         source = iter(texts)
         while block := list(islice(source, chunk)):
             yield from self(block)
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the probabilities of texts, shape (number of texts, C).
+        """Return the probabilities of texts, (N, C), float32: N texts by C classes, in the order of `classes`.
+
+        Args:
+            texts: The texts.
 
         Raises:
             DataError: If a text is empty; the message names its place.
@@ -108,7 +137,11 @@ class Predictor:
         return self.predict_store(store)
 
     def predict_store(self, store: TokenStore) -> np.ndarray:
-        """Return the probabilities of a store's documents, in the store's order."""
+        """Return the probabilities of a store's documents, (N, C), in the store's order.
+
+        Args:
+            store: Documents in the model's vocabulary.
+        """
         device = next(self.model.parameters()).device
         batches = ClassBatches(
             store,
@@ -155,5 +188,5 @@ class PairPredictor(Predictor):
                 raise ArtifactError(f"the two classifiers of a pair must have the same {what}")
 
     def predict_store(self, store: TokenStore) -> np.ndarray:
-        """Return the mean probabilities of a store's documents, in the store's order."""
+        """Return the mean probabilities of a store's documents, (N, C), in the store's order."""
         return np.mean([part.predict_store(store) for part in self.parts], axis=0)

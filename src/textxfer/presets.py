@@ -129,7 +129,14 @@ PRESETS: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (SMALL, PAPER
 
 
 def preset(name: str) -> Recipe:
-    """Return a preset by name; an unknown name is an error that lists those there are."""
+    """Return a preset by name.
+
+    Args:
+        name: `small`, `paper`, `scripts2018` or `laptop`.
+
+    Raises:
+        ValueError: There is no such preset; those there are are listed.
+    """
     if name not in PRESETS:
         raise ValueError(f"there is no recipe {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -49,7 +49,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Dropouts:
-    """The five dropouts of the AWD-LSTM; see `AWDLSTMConfig` for what each one drops."""
+    """The five dropouts of the AWD-LSTM as probabilities in [0, 1).
+
+    `AWDLSTMConfig` has the names that others give them.
+
+    Args:
+        embed: For whole words, everywhere in the batch.
+        input: For features of word vectors.
+        hidden: For features between LSTM layers.
+        weight: For recurrent weights.
+        output: For features behind the last layer.
+    """
 
     embed: float
     input: float
@@ -58,11 +68,19 @@ class Dropouts:
     output: float
 
     def scaled(self, factor: float) -> Dropouts:
-        """Return all five multiplied by a factor."""
+        """Return all five multiplied by a factor.
+
+        Args:
+            factor: The factor, >= 0; no product may reach 1.
+        """
         return Dropouts(**{name: value * factor for name, value in asdict(self).items()})
 
     def apply(self, config: AWDLSTMConfig) -> AWDLSTMConfig:
-        """Return the encoder's configuration with these dropouts."""
+        """Return the encoder's configuration with these dropouts.
+
+        Args:
+            config: Its sizes are kept.
+        """
         return replace(config, **{f"dropout_{name}": value for name, value in asdict(self).items()})
 
 
@@ -101,7 +119,14 @@ class Training:
     clip: float | None = 0.25
 
     def with_epochs(self, epochs: int | None) -> Training:
-        """Return the training with another number of epochs in its last, longest stage."""
+        """Return the training with another number of epochs in its last, longest stage.
+
+        Args:
+            epochs: The number, >= 1; None leaves it as it is.
+
+        Raises:
+            ValueError: It is below 1.
+        """
         if epochs is None:
             return self
         if epochs < 1:
@@ -111,7 +136,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A complete set of numbers.
+    """A complete set of numbers for the three steps of ULMFiT (Howard & Ruder 2018).
 
     Args:
         name: Name of the preset.
@@ -149,11 +174,19 @@ class Recipe:
     max_tokens: int = 1400
 
     def encoder(self, vocab: int) -> AWDLSTMConfig:
-        """Return the configuration of a new AWD-LSTM for a vocabulary of this size."""
+        """Return the configuration of a new AWD-LSTM, with the default dropouts.
+
+        Args:
+            vocab: Number of tokens, V.
+        """
         return AWDLSTMConfig(vocab=vocab, embed=self.embed, hidden=self.hidden, layers=self.layers)
 
     def head(self, classes: int) -> ClassifierConfig:
-        """Return the configuration of a classifier of this many classes."""
+        """Return the configuration of what a classifier adds to its encoder.
+
+        Args:
+            classes: Number of classes, C.
+        """
         return ClassifierConfig(
             classes=classes,
             head_hidden=self.head_hidden,
@@ -165,13 +198,20 @@ class Recipe:
         )
 
     def for_finetune(self, pretrained: bool) -> Training:
-        """Return the numbers of the task's language model; one from random weights has one rate for all groups."""
+        """Return the numbers of the task's language model; one from random weights has one rate for all groups.
+
+        Args:
+            pretrained: Whether it starts from a pretrained one.
+        """
         return self.finetune if pretrained else replace(self.finetune, discriminative=None)
 
     def for_classify(self, pretrained: bool) -> Training:
         """Return the numbers of the classifier, on a trained encoder or on random weights.
 
         Random weights have nothing to be spared: all layer groups train from the start, at one rate.
+
+        Args:
+            pretrained: Whether the encoder is trained.
         """
         if pretrained:
             return self.classify

@@ -28,7 +28,7 @@ class TaskData:
 
     @property
     def labelled(self) -> np.ndarray:
-        """Rows of `train` that have a label: what the classifier learns from."""
+        """Rows of `train` that have a label, from which the classifier learns, (N,)."""
         return np.flatnonzero(self.train.labels >= 0)
 
     @property
@@ -47,7 +47,11 @@ class TaskData:
         return self.train.classes
 
     def encode(self, documents: Iterable[Document]) -> TokenStore:
-        """Return further documents, such as a test set, in the task's vocabulary and classes."""
+        """Return further documents in the task's vocabulary and classes.
+
+        Args:
+            documents: Such as a test set; their labels must be among the task's classes.
+        """
         return TokenStore.build(None, documents, like=self.train)
 
 
@@ -74,6 +78,9 @@ def prepare(
         tokenizer: The tokenizer of a model from scratch; spaCy's for English with the recipe's rules if None.
         n_workers: Number of processes that tokenize.
         progress: Show how far the tokenizing has come.
+
+    Returns:
+        Both parts as ids, with one vocabulary.
 
     Raises:
         DataError: If there are no documents, or a held-out label that training does not have.

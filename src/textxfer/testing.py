@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import reprlib
 import sys
 import tempfile
 from collections.abc import Callable, Collection
@@ -61,6 +62,7 @@ def check_callback(callback: Callback, *, exclude: Collection[Check] = ()) -> No
 
     Raises:
         AssertionError: A check failed; the message says which and how.
+        ValueError: There is no check of a name in `exclude`.
     """
     if unknown := set(exclude) - set(get_args(Check)):
         raise ValueError(f"unknown checks {sorted(unknown)}; there are {', '.join(get_args(Check))}")
@@ -219,7 +221,8 @@ def _check_cleanup(make: Callable[[], Callback]) -> None:
 
 def _assert_surroundings(found: dict[str, Any], wanted: dict[str, Any], event: str) -> None:
     for name, value in wanted.items():
-        _require(found[name] == value, f"after an error in {event}, {name} is {found[name]} instead of {value}")
+        was, now = reprlib.repr(value), reprlib.repr(found[name])
+        _require(found[name] == value, f"after an error in {event}, {name} is not what it was: {now}, before {was}")
 
 
 def _require(holds: bool, message: str) -> None:

@@ -56,16 +56,34 @@ class Options(CommonOptions, total=False):
 
 
 def pretrain(data: TaskData, *, recipe: Recipe = SMALL, **options: Unpack[Options]) -> Learner[LanguageModel]:
-    """Train a general language model from random weights by the recipe; further options as in `language_model`."""
+    """Train a general language model from random weights by the recipe.
+
+    Args:
+        data: The texts, see `textxfer.task.prepare`; labels are not looked at.
+        recipe: All numbers.
+        options: As in `language_model`.
+
+    Returns:
+        The learner after training; the model is `learn.model`.
+    """
     return fit_stages(language_model(data, recipe=recipe, **options), recipe.pretrain)
 
 
 def finetune(
     data: TaskData, base: Artifact | None = None, *, recipe: Recipe = SMALL, **options: Unpack[Options]
 ) -> Learner[LanguageModel]:
-    """Train a pretrained language model on the task's text by the recipe; further options as in `language_model`.
+    """Train a pretrained language model on the task's text by the recipe.
 
     Without a pretrained model it is one trained on the task's text alone, at one rate for all layer groups.
+
+    Args:
+        data: The texts, see `textxfer.task.prepare`.
+        base: The pretrained language model, such as `pretrained("en-small")["forward"]`; None for random weights.
+        recipe: All numbers.
+        options: As in `language_model`.
+
+    Returns:
+        The learner after training; its encoder, for `classify`, is `learn.model.encoder`.
     """
     training = recipe.for_finetune(base is not None)
     return fit_stages(language_model(data, base=base, recipe=recipe, training=training, **options), training)
@@ -74,7 +92,17 @@ def finetune(
 def classify(
     data: TaskData, encoder: AWDLSTM | None = None, *, recipe: Recipe = SMALL, **options: Unpack[Options]
 ) -> Learner[TextClassifier]:
-    """Train a classifier by the recipe; further options as in `classifier`."""
+    """Train a classifier by the recipe.
+
+    Args:
+        data: The texts, see `textxfer.task.prepare`; its labelled documents are learnt from.
+        encoder: Encoder of the task's language model; None for random weights.
+        recipe: All numbers.
+        options: As in `classifier`.
+
+    Returns:
+        The learner after training; the model is `learn.model`.
+    """
     training = recipe.for_classify(encoder is not None)
     return fit_stages(classifier(data, encoder=encoder, recipe=recipe, training=training, **options), training)
 
@@ -95,6 +123,9 @@ def bidirectional(
         recipe: All numbers.
         options: As in `language_model`.
 
+    Returns:
+        Data, language models and classifiers.
+
     Raises:
         ArtifactError: `base` lacks a direction.
     """
@@ -110,11 +141,14 @@ def bidirectional(
 
 
 def pretrained(name: str, *, url: str | None = None) -> dict[Direction, Artifact]:
-    """Read a pretrained language model by its name, such as `en-small`; by direction, as `load_directions`.
+    """Read a pretrained language model by its name.
 
     Args:
-        name: The name; `textxfer.pretrained.names()` lists those there are.
+        name: The name, such as `en-small`; `textxfer.pretrained.names()` lists those there are.
         url: Address to download it from if it is not on this machine, see `textxfer.pretrained.find`.
+
+    Returns:
+        The models by direction, as `load_directions`.
 
     Raises:
         DataError: There is no such model.
@@ -124,7 +158,20 @@ def pretrained(name: str, *, url: str | None = None) -> dict[Direction, Artifact
 
 
 def save(folder: str | Path, learn: Learner[Any], data: TaskData, *, backward: bool = False) -> Path:
-    """Write the learner's model with the text side of its data as a model folder, without the training state."""
+    """Write the learner's model with the text side of its data as a model folder, without the training state.
+
+    Args:
+        folder: Where to write; another model folder is replaced.
+        learn: Learner of a language model or a classifier.
+        data: What it was trained on, for vocabulary, tokenizer and classes.
+        backward: Whether the model reads texts from the end to the start.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TypeError: The model is of another kind.
+    """
     model = learn.model
     if not isinstance(model, LanguageModel | TextClassifier):
         raise TypeError(f"save() writes language models and classifiers, not {type(model).__name__}")

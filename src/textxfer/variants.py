@@ -56,7 +56,11 @@ class Variant:
         return self.discriminative and self.schedule == "slanted" and self.unfreeze == "gradual"
 
     def apply(self, recipe: Recipe) -> Recipe:
-        """Return the recipe with what the variant changes; one stage of training each, as in the paper."""
+        """Return the recipe with what the variant changes; one stage of training each, as in the paper.
+
+        Args:
+            recipe: A recipe of the whole method, such as `textxfer.presets.PAPER`.
+        """
         return replace(
             recipe,
             name=f"{recipe.name}, {self.name}",
@@ -122,7 +126,14 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def variant(name: str) -> Variant:
-    """Return a variant by name; an unknown name is an error that lists those there are."""
+    """Return a variant by name.
+
+    Args:
+        name: A key of `VARIANTS`, such as `freez+discr`.
+
+    Raises:
+        ValueError: There is no such variant; those there are are listed.
+    """
     if name not in VARIANTS:
         raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
     return VARIANTS[name]

@@ -64,6 +64,18 @@ def test_without_a_bias_and_with_frozen_parts() -> None:
     )
 
 
+def test_autocast_around_it_changes_nothing() -> None:
+    x, weight, bias, target = arguments()
+    expected = torch.autograd.grad(linear_cross_entropy(x, weight, bias, target), [x, weight, bias])
+    losses = token_losses(x, weight, bias, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = linear_cross_entropy(x, weight, bias, target)
+        again = token_losses(x, weight, bias, target)
+    torch.testing.assert_close(torch.autograd.grad(loss, [x, weight, bias]), expected, rtol=0, atol=0)
+    assert torch.equal(again.losses, losses.losses)
+    assert torch.equal(again.hits, losses.hits)
+
+
 def test_nothing_counts() -> None:
     x, weight, bias, target = arguments()
     loss = linear_cross_entropy(x, weight, bias, torch.full_like(target, IGNORE))

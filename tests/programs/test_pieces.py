@@ -9,7 +9,7 @@ import pytest
 from tests.programs.toys import TINY, documents
 from textxfer import presets
 from textxfer.cli import main, pieces
-from textxfer.cli.pieces import StopAfter
+from textxfer.cli.pieces import StopSaved
 from textxfer.cli.states import unfinished
 from textxfer.testing import check_callback
 from textxfer.training import checkpoints
@@ -36,7 +36,7 @@ def weights(out, direction="forward"):
 
 
 def test_the_callback_keeps_the_contract():
-    check_callback(StopAfter(1e300))
+    check_callback(StopSaved(1e300))
 
 
 def test_pieces_end_as_one_command_does(tmp_path, corpus, capsys):

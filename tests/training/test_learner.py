@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.training.toys import Net, Recorder, Stopper, batches, learner, snapshot
 from textxfer.batch import Batch, Loaders
-from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, SlantedTriangular
+from textxfer.training import Accuracy, Callback, Learner, Linear, ParamSchedule, Perplexity, SlantedTriangular
 from textxfer.training.dispatch import Dispatcher
 
 
@@ -156,9 +156,16 @@ def test_hyper_parameters_come_back_after_a_scheduled_fit():
     assert snapshot(learn)["hypers"] == before
 
 
-def test_two_schedules_of_one_fit_are_refused():
-    with pytest.raises(ValueError, match="ParamSchedule is given twice"):
+def test_two_schedules_of_one_parameter_are_refused():
+    with pytest.raises(ValueError, match="both set lr: keep one of them"):
         learner().fit_one_cycle(1, 1e-2, callbacks=[ParamSchedule(lr=SlantedTriangular())])
+
+
+def test_rate_and_momentum_may_have_a_schedule_each():
+    learn = learner()
+    learn.fit_slanted(1, 1e-2, callbacks=[ParamSchedule(momentum=Linear(0.9, 0.7))])
+    assert learn.history.steps["momentum"][0] == 0.9
+    assert len(set(learn.history.steps["lrs"]["top"])) > 1
 
 
 def test_a_fit_within_a_fit_is_refused():

@@ -11,6 +11,7 @@
 | `MixedPrecision` | bfloat16 or float16 |
 | `CacheFeatures` | what a frozen encoder computes is computed once |
 | `CapturedStep` | forward and backward pass as a CUDA graph |
+| `DataParallel` | one training by several processes, started by `torchrun` |
 | `WeightAverage` | averaged weights: exponential, or NT-ASGD |
 | `EarlyStop`, `StopOnNonFinite` | end a fit that gets no better, or breaks |
 | `SaveBest`, `SaveEvery` | the best weights; full training states to resume from |
@@ -20,6 +21,7 @@
 from textxfer.callbacks.average import WeightAverage
 from textxfer.callbacks.csv_log import CSVLog
 from textxfer.callbacks.discriminative import DiscriminativeLR
+from textxfer.callbacks.distributed import DataParallel
 from textxfer.callbacks.features import CacheFeatures
 from textxfer.callbacks.gradients import Accumulate, ClipGrad
 from textxfer.callbacks.graph import CapturedStep
@@ -41,6 +43,7 @@ __all__ = [
     "CapturedStep",
     "CarryHidden",
     "ClipGrad",
+    "DataParallel",
     "DiscriminativeLR",
     "EarlyStop",
     "GradualUnfreeze",

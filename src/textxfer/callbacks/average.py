@@ -32,6 +32,9 @@ class WeightAverage(Callback):
         nonmono: `nt-asgd` starts after an epoch whose validation loss is above the lowest of all earlier epochs of the
             fit but the last `nonmono`, >= 1.
 
+    Raises:
+        ValueError: An argument is out of its range.
+
     Source: Merity, Keskar & Socher 2018, "Regularizing and Optimizing LSTM Language Models", section 3 and
     algorithm 1. The optimizer and its rate stay what they are; in the paper both are SGD's.
     """
@@ -58,7 +61,11 @@ class WeightAverage(Callback):
         return dict(self._average)
 
     def before_fit(self, learn: Learner) -> None:
-        """Start without an average."""
+        """Start without an average.
+
+        Raises:
+            ValueError: `nt-asgd` has no validation loader to watch.
+        """
         self._reset()
         if self.mode == "nt-asgd" and learn.loaders.valid is None:
             raise ValueError("WeightAverage('nt-asgd') watches the validation loss: the learner needs such a loader")

@@ -22,6 +22,9 @@ class DiscriminativeLR(Callback):
         multipliers: The ratio of each group's rate to the fit's `lr` instead, from input to output, each >= 0. The
             scripts of 2018 tuned the language model with (1/6, 1/3, 1, 1/2).
 
+    Raises:
+        ValueError: `factor` or a multiplier is out of its range.
+
     Source: Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", section 3.2.
     """
 

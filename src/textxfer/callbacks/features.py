@@ -62,7 +62,11 @@ class CacheFeatures(Callback):
         self._known: dict[bytes, Tensor] = {}
 
     def before_fit(self, learn: Learner) -> None:
-        """Take the place of `learn.forward`."""
+        """Take the place of `learn.forward`.
+
+        Raises:
+            TypeError: The model has no `features` and `head`.
+        """
         model = learn.model
         if not isinstance(model, Featured):
             raise TypeError(

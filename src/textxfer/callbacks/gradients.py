@@ -28,6 +28,9 @@ class ClipGrad(Callback):
     Attributes:
         norm: Norm of the last update's gradients before clipping, a scalar on the device; None before the first.
 
+    Raises:
+        ValueError: `max_norm` is not above 0.
+
     Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", section 3.2.
     """
 
@@ -89,6 +92,9 @@ class Accumulate(Callback):
 
     Args:
         every: Batches per update, >= 1.
+
+    Raises:
+        ValueError: `every` is below 1.
     """
 
     order = Order.SCALING

@@ -47,6 +47,9 @@ class CapturedStep(Callback):
 
     Attributes:
         n_replayed: Steps of the current or the last fit that repeated a recording.
+
+    Raises:
+        ValueError: `warmup` or `max_graphs` is below 1.
     """
 
     order = Order.MODEL

@@ -35,6 +35,9 @@ class StopOnNonFinite(Callback):
 
     Attributes:
         report: What was found; None if all was well.
+
+    Raises:
+        ValueError: `every` is below 1.
     """
 
     order = Order.OBSERVE  # after the gradients of the update are complete

@@ -38,6 +38,9 @@ class MixedPrecision(Callback):
         active: The dtype of the current or the last fit: what was asked for, or float32; None before the first.
         scaler: The scaler of the current fit, if it computes in float16.
 
+    Raises:
+        ValueError: There is no such `dtype`, or `init_scale` is not above 0.
+
     Source: Micikevicius et al. 2018, "Mixed Precision Training".
     """
 
@@ -75,7 +78,7 @@ class MixedPrecision(Callback):
             self.scaler = torch.amp.GradScaler(learn.device.type, init_scale=self.init_scale)
 
     def around_forward(self, learn: Learner) -> AbstractContextManager[Any]:
-        """Put autocast around the forward pass of a model that does not choose its dtypes itself."""
+        """Return autocast for a model that does not choose its dtypes itself, for others a context without effect."""
         return self._autocast or nullcontext()
 
     def before_backward(self, learn: Learner) -> None:

@@ -63,7 +63,11 @@ class CarryHidden(Callback):
         step.inputs = (*step.inputs, [tuple(item.to(ids.device) for item in layer) for layer in hidden])
 
     def after_forward(self, learn: Learner) -> None:
-        """Refuse a model that returns no state, before it has trained on anything."""
+        """Refuse a model that returns no state, before it has trained on anything.
+
+        Raises:
+            TypeError: The model's output has no state that could be carried on.
+        """
         hidden = getattr(learn.step.out, "hidden", None)
         if not _is_hidden(hidden):
             raise TypeError(

@@ -31,6 +31,9 @@ class Report(Callback):
         unit: What the loaders count (`Batch.n`), for the rate: `tokens` for a language model, `documents` for a
             classifier.
         stream: Where to write; standard output at the time of the fit if None.
+
+    Raises:
+        ValueError: `every_seconds` is negative, or there is no such `unit`.
     """
 
     order = Order.REPORT

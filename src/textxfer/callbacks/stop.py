@@ -25,6 +25,9 @@ class EarlyStop(Callback):
 
     Attributes:
         best: The best value of the fit; None before the first.
+
+    Raises:
+        ValueError: `patience` or `min_delta` is out of its range.
     """
 
     order = Order.REPORT  # with what reports and saves: the rate finder, which validates nothing, leaves those out

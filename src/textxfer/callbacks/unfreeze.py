@@ -26,6 +26,9 @@ class GradualUnfreeze(Callback):
             `chain-thaw` trains the last group, then each of the others alone, from the input up, then all.
             `last` trains the last group only.
 
+    Raises:
+        ValueError: `epochs_per_group` is below 1, or there is no such `mode`.
+
     Source: Howard & Ruder 2018, section 3.3; chain-thaw: Felbo et al. 2017, "Using millions of emoji occurrences to
     learn any-domain representations for detecting sentiment, emotion and sarcasm", section 3.3.
     """
@@ -57,7 +60,12 @@ class GradualUnfreeze(Callback):
             learn.set_trainable(before)
 
     def trainable(self, epoch: int, n_groups: int) -> range:
-        """Return the indices of the groups that train in an epoch of a model with `n_groups` groups."""
+        """Return the indices of the groups that train in an epoch.
+
+        Args:
+            epoch: The epoch of the fit, from 0.
+            n_groups: Number of layer groups of the model.
+        """
         stage = epoch // self.epochs_per_group
         if self.mode == "last":
             return range(n_groups - 1, n_groups)

@@ -21,6 +21,9 @@ class WindowRate(Callback):
     Args:
         bptt: The length at which the rate stays as it is, >= 1.
 
+    Raises:
+        ValueError: `bptt` is below 1.
+
     Source: Merity, Keskar & Socher 2018, "Regularizing and Optimizing LSTM Language Models", section 4.1.
     """
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from textxfer.cli import config as configs
+from textxfer.cli.signals import Terminated, heeded
 from textxfer.options import add_options, parse
 
 USAGE_ERROR = 2
+INTERRUPTED, TERMINATED = 130, 143
+"""128 and the number of the signal, as shells have it."""
 TO_BE_CONTINUED = 75
 """The system's EX_TEMPFAIL: nothing is wrong, but the command has to be given again."""
 
@@ -18,23 +24,57 @@ TO_BE_CONTINUED = 75
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0; 2 for input that cannot be used; 75 after --stop-minutes, if there is more to do; 130 after Ctrl-C.
+    0; 2 for input that cannot be used; 75 after --stop-minutes, if there is more to do; 130 after Ctrl-C, 143 after
+    SIGTERM.
     """
     parser, classes = _parser()
     namespace = parser.parse_args(arguments)
     name = namespace.command
     try:
-        _job(name)(parse(classes[name], namespace))
-    except KeyboardInterrupt:
-        print(f"\ntextxfer {name}: interrupted; {_left_behind(namespace)}", file=sys.stderr)
-        return 130
+        config = parse(classes[name], namespace)
+        with heeded(), _together(config):
+            _job(name)(config)
+    except (KeyboardInterrupt, Terminated) as ended:
+        by_hand = isinstance(ended, KeyboardInterrupt)
+        what = "interrupted" if by_hand else "ended by SIGTERM"
+        print(f"\ntextxfer {name}: {what}; {_left_behind(namespace)}", file=sys.stderr)
+        return INTERRUPTED if by_hand else TERMINATED
     except _user_errors() as error:
-        print(f"textxfer {name}: error: {error}", file=sys.stderr)
+        print(f"textxfer {name}{_who()}: error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except _unfinished() as pause:
         print(f"\ntextxfer {name}: {pause}", file=sys.stderr)
         return TO_BE_CONTINUED
     return 0
+
+
+@contextmanager
+def _together(config: Any) -> Iterator[None]:
+    """Under torchrun, meet the other processes; only the first one speaks."""
+    if not _several():
+        yield
+        return
+    from textxfer import distributed
+    from textxfer.text.document import DataError
+
+    if not isinstance(config, configs.Training):
+        raise DataError("this command is run by one process: start it without torchrun")
+    place = distributed.start(config.device, config.timeout_minutes)
+    if place.is_main:
+        yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def _who() -> str:
+    """Name the process in an error, if there are several."""
+    return f" (process {os.environ['RANK']})" if _several() else ""
+
+
+def _several() -> bool:
+    """Whether torchrun has started several processes; `distributed.launched`, without waiting for torch."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
 
 
 def _left_behind(namespace: argparse.Namespace) -> str:
@@ -87,11 +127,12 @@ def _job(name: str) -> Callable[[Any], None]:
 def _user_errors() -> tuple[type[Exception], ...]:
     """Errors whose message tells the user what to do; all others are ours and keep their traceback."""
     from textxfer.artifact import ArtifactError
+    from textxfer.distributed import PeerError
     from textxfer.text.document import DataError, MissingPackageError
     from textxfer.training import CheckpointError
 
     files = (FileNotFoundError, FileExistsError, IsADirectoryError)
-    return (DataError, ArtifactError, CheckpointError, MissingPackageError, *files)
+    return (DataError, ArtifactError, CheckpointError, MissingPackageError, PeerError, *files)
 
 
 def _unfinished() -> type[Exception]:

@@ -2,41 +2,79 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from textxfer import ulmfit
+from textxfer import distributed, ulmfit
 from textxfer.artifact import Artifact
 from textxfer.cli.config import ClassifyConfig
 from textxfer.cli.laptop import Laptop
 from textxfer.cli.output import check_out, describe, write_run
+from textxfer.cli.pieces import deadline_of, fit
 from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import task_recipe
+from textxfer.cli.states import after_restart, check_unfinished, forget_states, identity, note_run, unfinished
 from textxfer.cli.training import chosen_directions, load_bases, new_tokenizer, options_of, rehearse
 from textxfer.directions import Direction, direction_of
 from textxfer.evaluate import Evaluation, evaluate
+from textxfer.files import write_json
 from textxfer.models import AWDLSTM, LanguageModel, TextClassifier
 from textxfer.predict import PairPredictor, Predictor
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData, prepare
 from textxfer.text import DataError, Document, TokenStore, check_classes, split_documents
+from textxfer.text.files import read_json
 from textxfer.training import Learner
 
 Bases = Mapping[Direction, Artifact] | None
 Trained = dict[str, dict[Direction, Learner[Any]]]
+_REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all runs of a command have in common.
+
+    Attributes:
+        config: The options.
+        recipe: The numbers.
+        data: The training data.
+        test: The held-out documents.
+        bases: The pretrained models; None: there are none.
+        directions: In which to read.
+        laptop: What fits the recipe to the time, if that is asked for; then no states are kept.
+        deadline: When to stop at a saved state.
+    """
+
+    config: ClassifyConfig
+    recipe: Recipe
+    data: TaskData
+    test: TokenStore
+    bases: Bases
+    directions: tuple[Direction, ...]
+    laptop: Laptop | None
+    deadline: float | None
+
+    def base(self, direction: Direction) -> Artifact | None:
+        """Return the pretrained model that reads in a direction."""
+        return None if self.bases is None else self.bases[direction]
 
 
 def classify(config: ClassifyConfig) -> None:
     """Train a classifier, report on held-out documents, and write models and report."""
     started = time.perf_counter()
-    if config.base is not None and config.from_scratch:
-        raise DataError("--base and --from-scratch exclude each other: leave one of them out")
+    config = after_restart(config)
+    _check_options(config)
+    deadline = deadline_of(config)
     recipe = task_recipe(config, lm_epochs=config.lm_epochs, epochs=config.epochs)
     check_out(config)
+    check_unfinished(identity(config))
     bases = None if config.base is None else load_bases(config.base)
     directions = chosen_directions(config, bases)
     data, test = _task(config, recipe, None if bases is None else bases[directions[0]])
@@ -44,20 +82,48 @@ def classify(config: ClassifyConfig) -> None:
     laptop = None
     if config.minutes is not None:
         laptop = Laptop(config, recipe, data, test, bases, directions, started)
+    job = Job(config, recipe, data, test, bases, directions, laptop, deadline)
     if config.dry_run:
         for direction in directions:
-            _rehearse(config, recipe, data, bases, direction, laptop)
+            _rehearse(job, direction)
         return
-    began = time.perf_counter()
-    trained, report = _run(config, recipe, data, test, bases, laptop, run=0)
-    reports = [report]
+    if laptop is None:
+        note_run(identity(config), data)
+    _run_all(job)
+
+
+def _check_options(config: ClassifyConfig) -> None:
+    """Refuse options that exclude each other."""
+    if config.base is not None and config.from_scratch:
+        raise DataError("--base and --from-scratch exclude each other: leave one of them out")
+    if config.minutes is None:
+        return
+    if distributed.launched():
+        raise DataError("--minutes measures one process: give epochs instead under torchrun")
+    if config.resume or config.stop_minutes is not None:
+        raise DataError("--minutes plans for one command and keeps no states: leave out --resume and --stop-minutes")
+
+
+def _run_all(job: Job) -> None:
+    """Run the seeds one after the other, and write the models of the first one and the figures of all."""
+    config, began = job.config, time.perf_counter()
+    trained, report = _run(job, run=0)
+    runs = [{"seed": config.seed, **report.to_dict()}]
     for run in range(1, config.repeat):
-        reports.append(_run(config, recipe, data, test, bases, laptop, run)[1])
-    runs = [{"seed": config.seed + run, **each.to_dict()} for run, each in enumerate(reports)]
+        place = unfinished(config.out) / f"run-{run}"
+        if (place / _REPORT).is_file():
+            runs.append(read_json(place / _REPORT, "the report of a finished run"))
+            continue
+        runs.append({"seed": config.seed + run, **_run(job, run)[1].to_dict()})
+        if job.laptop is None and distributed.is_main():
+            shutil.rmtree(place, ignore_errors=True)  # its states are not needed any more
+            write_json(place / _REPORT, runs[-1])
     results = {"error_rate": _summary(runs), "seconds": time.perf_counter() - began, "runs": runs}
-    if laptop is not None:
-        results["laptop"] = laptop.card()
-    write_run(config, trained, data, results, report=report)
+    if job.laptop is not None:
+        results["laptop"] = job.laptop.card()
+    write_run(config, trained, job.data, results, report=report)
+    if job.laptop is None:
+        forget_states(config)
 
 
 def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tuple[TaskData, TokenStore]:
@@ -73,7 +139,7 @@ def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tupl
         recipe=recipe,
         tokenizer=tokenizer,
         n_workers=config.workers,
-        progress=True,
+        progress=distributed.is_main(),
     )
     return data, data.encode(held_out)
 
@@ -96,15 +162,7 @@ def _labelled(config: ClassifyConfig) -> tuple[list[Document], list[Document]]:
     return split_documents(documents, config.valid, config.seed)
 
 
-def _run(
-    config: ClassifyConfig,
-    recipe: Recipe,
-    data: TaskData,
-    test: TokenStore,
-    bases: Bases,
-    laptop: Laptop | None,
-    run: int,
-) -> tuple[Trained, Evaluation]:
+def _run(job: Job, run: int) -> tuple[Trained, Evaluation]:
     """Run language model and classifier for one seed, in each direction.
 
     Returns:
@@ -112,42 +170,47 @@ def _run(
     """
     trained: Trained = {}
     predictors: list[Predictor] = []
-    for direction in chosen_directions(config, bases):
-        seed, options = config.seed + run, options_of(config, direction, run)
-        if laptop is not None:
-            laptop.begin()
+    for direction in job.directions:
+        seed = job.config.seed + run
+        if job.laptop is not None:
+            job.laptop.begin()
         language = None
-        if not config.from_scratch:
+        if not job.config.from_scratch:
             print(f"\nlanguage model on the task's text, {direction}, seed {seed}", flush=True)
-            language = _language_model(recipe, data, None if bases is None else bases[direction], laptop, options)
+            language = _language_model(job, direction, run)
         if language is not None and len(language.history):  # else it is the pretrained one as it is
             trained.setdefault("language-model", {})[direction] = language
         print(f"\nclassifier, {direction}, seed {seed}", flush=True)
-        learn = _classifier(recipe, data, None if language is None else language.model.encoder, laptop, options)
+        learn = _classifier(job, None if language is None else language.model.encoder, direction, run)
         trained.setdefault("model", {})[direction] = learn
+        data = job.data
         artifact = Artifact(learn.model, data.vocab, data.tokenizer, data.classes, direction == "backward")
         predictors.append(Predictor(learn.model, artifact))
-    report = _report(predictors, test, data, config.seed + run)
-    if laptop is not None:
-        laptop.reported()
+    report = _report(predictors, job.test, job.data, job.config.seed + run)
+    if job.laptop is not None:
+        job.laptop.reported()
     return trained, report
 
 
-def _language_model(
-    recipe: Recipe, data: TaskData, base: Artifact | None, laptop: Laptop | None, options: ulmfit.Options
-) -> Learner[LanguageModel] | None:
+def _language_model(job: Job, direction: Direction, run: int) -> Learner[LanguageModel] | None:
     """Train the language model; None if the minutes do not suffice for one."""
-    if laptop is None:
-        return ulmfit.finetune(data, base, recipe=recipe, **options)
-    return laptop.finetune(base, options)
+    base, options = job.base(direction), options_of(job.config, direction, run)
+    if job.laptop is not None:
+        return job.laptop.finetune(base, options)
+    training = job.recipe.for_finetune(base is not None)
+    learn = ulmfit.language_model(job.data, base=base, recipe=job.recipe, training=training, **options)
+    fit(job.config, learn, training, job.deadline, f"run-{run}", direction, "language-model")
+    return learn
 
 
-def _classifier(
-    recipe: Recipe, data: TaskData, encoder: AWDLSTM | None, laptop: Laptop | None, options: ulmfit.Options
-) -> Learner[TextClassifier]:
-    if laptop is None:
-        return ulmfit.classify(data, encoder, recipe=recipe, **options)
-    return laptop.classify(encoder, options)
+def _classifier(job: Job, encoder: AWDLSTM | None, direction: Direction, run: int) -> Learner[TextClassifier]:
+    options = options_of(job.config, direction, run)
+    if job.laptop is not None:
+        return job.laptop.classify(encoder, options)
+    training = job.recipe.for_classify(encoder is not None)
+    learn = ulmfit.classifier(job.data, encoder=encoder, recipe=job.recipe, training=training, **options)
+    fit(job.config, learn, training, job.deadline, f"run-{run}", direction, "model")
+    return learn
 
 
 def _report(predictors: list[Predictor], test: TokenStore, data: TaskData, seed: int) -> Evaluation:
@@ -170,12 +233,10 @@ def _summary(runs: list[dict[str, Any]]) -> float:
     return mean(errors)
 
 
-def _rehearse(
-    config: ClassifyConfig, recipe: Recipe, data: TaskData, bases: Bases, direction: Direction, laptop: Laptop | None
-) -> None:
+def _rehearse(job: Job, direction: Direction) -> None:
     """Take language model and classifier of one direction through two batches of each stage."""
-    encoder, options, text = None, options_of(config, direction), data
-    base = None if bases is None else bases[direction]
+    recipe, text, data, laptop = job.recipe, job.data, job.data, job.laptop
+    encoder, options, base = None, options_of(job.config, direction), job.base(direction)
     if laptop is not None:
         laptop.describe()
         recipe, text = laptop.sized.recipe, laptop.sized.text
@@ -183,7 +244,7 @@ def _rehearse(
     with tempfile.TemporaryDirectory() as scratch:
         if untrained and base is not None:
             encoder = ulmfit.language_model(text, base=base, recipe=recipe, **options).model.encoder
-        elif not untrained and not config.from_scratch:
+        elif not untrained and not job.config.from_scratch:
             training = recipe.for_finetune(base is not None)
             learn = ulmfit.language_model(text, base=base, recipe=recipe, training=training, **options)
             saved = rehearse("language model", learn, training, data, Path(scratch) / "language-model", direction)

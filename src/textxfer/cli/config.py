@@ -51,6 +51,9 @@ class Training(Reading):
     workers: int = option(1, help="processes that tokenize")
     seed: int = option(0, help="seed of weights, dropouts, splits and order")
     dry_run: bool = option(False, help="take every stage through two batches and print the plan, writing nothing")
+    timeout_minutes: float = option(
+        10.0, help="minutes after which another process of torchrun counts as lost if it does not answer, > 0"
+    )
 
 
 @dataclass(kw_only=True)
@@ -96,7 +99,7 @@ class FinetuneConfig(Resumable):
 
 
 @dataclass(kw_only=True)
-class ClassifyConfig(Training):
+class ClassifyConfig(Resumable):
     """Train a classifier: language model on the task's text, classifier, report on held-out documents."""
 
     data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
@@ -180,7 +183,7 @@ class ReleaseConfig(Reading):
 
 @dataclass(kw_only=True)
 class ShowConfig:
-    """Print what a folder holds: a model, a run, a training state or a token store."""
+    """Print what a folder holds, or draw it: a model, a run, a training state or a token store."""
 
     folder: Path = option(
         help="model folder, output folder, training state or token store, or a name such as en-small", positional=True
@@ -189,6 +192,11 @@ class ShowConfig:
         (), help="further token stores, such as validation and test: what they share with the first", positional=True
     )
     json: bool = option(False, help="print the figures of a token store as JSON")
+    plot: Path | None = option(
+        None,
+        help="draw it too, into one file (.png, .svg, .pdf) or a folder of files: losses and learning rates, the "
+        "confusion matrix of a classifier's run; of a token store, lengths and classes",
+    )
 
 
 @dataclass(kw_only=True)

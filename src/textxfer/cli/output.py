@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from textxfer import __version__, plots, ulmfit
+from textxfer import __version__, distributed, plots, ulmfit
 from textxfer.cli.config import Training
 from textxfer.directions import Direction, mark_pair
 from textxfer.evaluate import Evaluation
@@ -61,7 +61,7 @@ def write_run(
     report: Evaluation | None = None,
     source: dict[str, Any] | None = None,
 ) -> None:
-    """Write the output folder: it appears complete or not at all.
+    """Write the output folder: it appears complete or not at all. Of several processes one writes it.
 
     Args:
         config: The command's options.
@@ -71,6 +71,8 @@ def write_run(
         report: Figures on held-out documents, for the confusion matrix.
         source: What is known of the text, for the run card.
     """
+    if not distributed.is_main():
+        return
     if config.out.is_dir() and not any(config.out.iterdir()):
         config.out.rmdir()
     with new_folder(config.out, replace=config.replace) as scratch:

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
+from textxfer import distributed
 from textxfer.callbacks import SaveEvery
 from textxfer.cli.config import Resumable
-from textxfer.cli.states import unfinished
+from textxfer.cli.signals import SIGNALS, end
+from textxfer.cli.states import keep_states, unfinished
 from textxfer.directions import Direction
 from textxfer.files import write_json
+from textxfer.learners import fit_stages
+from textxfer.recipe import Training
 from textxfer.text import DataError
 from textxfer.text.files import read_json
 from textxfer.training import Callback, Order
@@ -33,38 +37,76 @@ def deadline_of(config: Resumable) -> float | None:
     """Return the moment at which the command has to stop, counted from now; None if it may run to its end.
 
     Raises:
-        DataError: It is given no time.
+        DataError: It is given no time, or is run by several processes.
     """
     if config.stop_minutes is None:
         return None
+    if distributed.launched():  # torchrun would take the exit code for a failure, and start it again
+        raise DataError("--stop-minutes is for one process: leave it out under torchrun")
     if not config.stop_minutes > 0:
         raise DataError(f"--stop-minutes must be more than 0, not {config.stop_minutes:g}")
     return monotonic() + 60 * config.stop_minutes
 
 
 @final
-class StopAfter(Callback):
-    """Let the learner's `SaveEvery` save, and end the command, after the first batch that ends behind a deadline.
+class StopSaved(Callback):
+    """End the command behind a batch or an epoch, with a saved state, when it is asked to or its time is over.
 
     Args:
-        deadline: The moment, on the clock of `time.monotonic`.
+        deadline: The moment when its time is over, on the clock of `time.monotonic`; None: never.
     """
 
     order = Order.SAVE
     train_only = True
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
+
+    def before_fit(self, learn: Learner) -> None:
+        """From now on signals wait for a saved state; those of torchrun, which come to all processes, do not."""
+        SIGNALS.saves = not distributed.launched()
+
+    def after_fit(self, learn: Learner) -> None:
+        """From now on signals end the command at once."""
+        SIGNALS.saves = False
 
     def after_batch(self, learn: Learner) -> None:
         """Stop if it is time."""
-        if monotonic() < self.deadline:
+        self._stop(learn, f"batch {learn.progress.batch + 1:,} of {learn.progress.n_batches:,}")
+
+    def after_epoch(self, learn: Learner) -> None:
+        """Stop if it is time."""
+        self._stop(learn, "at its end")
+
+    def _stop(self, learn: Learner, place: str) -> None:
+        late = self.deadline is not None and monotonic() >= self.deadline
+        if SIGNALS.asked is None and not late:
             return
         learn.callback(SaveEvery).save(learn)
+        if SIGNALS.asked is not None:
+            end(SIGNALS.asked)
         raise Unfinished(
-            f"stopped at a saved state, epoch {learn.progress.epoch + 1} of {learn.progress.n_epochs}, batch "
-            f"{learn.progress.batch + 1:,} of {learn.progress.n_batches:,}; go on with the same command and --resume"
+            f"stopped at a saved state, epoch {learn.progress.epoch + 1} of {learn.progress.n_epochs}, {place}; go on "
+            "with the same command and --resume"
         )
+
+
+def fit(config: Resumable, learn: Learner[Any], training: Training, deadline: float | None, *place: str) -> None:
+    """Run the fits of a training that can be stopped at any moment and gone on with.
+
+    Args:
+        config: Options of the command.
+        learn: The learner.
+        training: The fits.
+        deadline: When to stop at a saved state, see `deadline_of`.
+        place: Names of the folder of the states, below that of the run.
+    """
+    folder = keep_states(config, learn, *place)
+    learn.callbacks.append(StopSaved(deadline))
+    done = learn.fits_done
+    fit_stages(learn, training)
+    if learn.fits_done > done and distributed.is_main():
+        learn.save(folder)  # a later command does not train this model again
 
 
 @contextmanager
@@ -84,4 +126,5 @@ def timed(config: Resumable, direction: Direction) -> Iterator[Callable[[], floa
     try:
         yield seconds
     finally:
-        write_json(path, spent | {direction: seconds()})
+        if distributed.is_main():
+            write_json(path, spent | {direction: seconds()})

@@ -14,13 +14,12 @@ from textxfer import distributed
 from textxfer.cli.config import PretrainConfig
 from textxfer.cli.reading import Words
 from textxfer.cli.training import new_tokenizer
-from textxfer.files import new_folder, write_json
+from textxfer.files import checksum, new_folder, write_json
 from textxfer.options import to_json
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData, prepare
 from textxfer.text import DataError, TokenStore, hold_out
 from textxfer.text.files import read_json
-from textxfer.files import checksum
 
 FORMAT = 1
 _CARD, _TRAIN, _VALID = "prepared.json", "train", "valid"

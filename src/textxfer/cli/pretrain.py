@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from textxfer import ulmfit
+from textxfer import distributed, ulmfit
 from textxfer.artifact import Artifact
 from textxfer.cli.config import FinetuneConfig, PretrainConfig, Resumable
 from textxfer.cli.output import check_out, describe, write_run
-from textxfer.cli.pieces import StopAfter, deadline_of, timed
+from textxfer.cli.pieces import deadline_of, fit, timed
 from textxfer.cli.prepared import Files, general_data, prepare_only
 from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import pretrain_recipe, task_recipe
-from textxfer.cli.states import check_unfinished, forget_states, keep_states, note_run, unfinished
+from textxfer.cli.states import after_restart, check_unfinished, forget_states, identity, note_run
 from textxfer.cli.training import chosen_directions, load_bases, options_of, rehearse
 from textxfer.directions import Direction
 from textxfer.recipe import Recipe, Training
@@ -27,37 +27,31 @@ from textxfer.training import Learner
 
 def pretrain(config: PretrainConfig) -> None:
     """Train a general language model and write it with its history, plot and run card."""
-    recipe = pretrain_recipe(config)
+    config, recipe = after_restart(config), pretrain_recipe(config)
     if config.prepare_only:
-        describe(prepare_only(config, recipe))
+        with distributed.main_first():
+            describe(prepare_only(config, recipe))
         return
     deadline = deadline_of(config)
     check_out(config)
-    check_unfinished(_identity(config))
-    data, files = general_data(config, recipe)
+    check_unfinished(identity(config))
+    with distributed.main_first() if config.store is not None else nullcontext():
+        data, files = general_data(config, recipe)
     _train(config, recipe, recipe.pretrain, data, None, deadline, files)
 
 
 def finetune(config: FinetuneConfig) -> None:
     """Train a pretrained language model on a task's text and write it."""
-    recipe = task_recipe(config, lm_epochs=config.epochs)
+    config, recipe = after_restart(config), task_recipe(config, lm_epochs=config.epochs)
     deadline = deadline_of(config)
     check_out(config)
-    check_unfinished(_identity(config))
+    check_unfinished(identity(config))
     bases = load_bases(config.base)
     documents = read_documents(config.data, config, limit=config.max_rows)
     train, valid = split_documents(documents, config.valid, config.seed)
     base = next(iter(bases.values()))
-    data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers, progress=True)
+    data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers, progress=distributed.is_main())
     _train(config, recipe, recipe.finetune, data, bases, deadline)
-
-
-def _identity(config: Resumable) -> Resumable:
-    """Return the options without those that may differ between the pieces of one run, for the card of its states."""
-    config = replace(config, stop_minutes=None)
-    if isinstance(config, PretrainConfig) and config.store is not None:
-        return replace(config, data=(), store=None)  # the ids are compared, wherever they and their text lie
-    return config
 
 
 def _train(
@@ -73,7 +67,7 @@ def _train(
     describe(data)
     directions = chosen_directions(config, bases)
     if not config.dry_run:
-        note_run(_identity(config), data)
+        note_run(identity(config), data)
     learners: dict[Direction, Learner[Any]] = {}
     results: dict[str, Any] = {}
     for direction in directions:
@@ -96,15 +90,8 @@ def _fit(
     config: Resumable, training: Training, learn: Learner[Any], direction: Direction, deadline: float | None
 ) -> dict[str, Any]:
     """Train one model, with states to go on from, and return its figures."""
-    keep_states(config, learn, direction)
-    folder = unfinished(config.out) / direction
-    if deadline is not None:
-        learn.callbacks.append(StopAfter(deadline))
-    done = learn.fits_done
     with timed(config, direction) as seconds:
-        ulmfit.fit_stages(learn, training)
-        if learn.fits_done > done:
-            learn.save(folder)  # a later command does not train this direction again
+        fit(config, learn, training, deadline, direction)
         return {"valid": learn.history[-1], "seconds": seconds(), "epochs": learn.epochs_done}
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from textxfer import distributed
 from textxfer.callbacks import SaveEvery
-from textxfer.cli.config import Resumable
-from textxfer.directions import DIRECTIONS, Direction
+from textxfer.cli.config import PretrainConfig, Resumable
 from textxfer.files import write_json
 from textxfer.options import to_json
 from textxfer.task import TaskData
@@ -17,8 +18,20 @@ from textxfer.text.files import read_json
 from textxfer.training import Learner, checkpoints
 
 _CARD = "run.json"
-_FREE = ("resume", "replace", "save_minutes", "device", "workers", "dry_run")
+_FREE = ("resume", "replace", "save_minutes", "device", "workers", "dry_run", "timeout_minutes")
 """Options that may differ when a run is resumed: they say where and how it runs, not what it learns."""
+
+
+AnyResumable = TypeVar("AnyResumable", bound=Resumable)
+
+
+def after_restart(config: AnyResumable) -> AnyResumable:
+    """Return the options with `--resume` if torchrun has started the command again and there is a state."""
+    if distributed.restarts() and not config.resume and has_states(config.out):
+        if distributed.is_main():
+            print(f"started again by torchrun: going on from {unfinished(config.out)}", flush=True)
+        return replace(config, resume=True)
+    return config
 
 
 def unfinished(out: Path) -> Path:
@@ -28,7 +41,15 @@ def unfinished(out: Path) -> Path:
 
 def has_states(out: Path) -> bool:
     """Whether there is a state to go on from."""
-    return any(checkpoints(unfinished(out) / direction) for direction in DIRECTIONS)
+    return any(unfinished(out).glob("**/step-*/"))
+
+
+def identity(config: AnyResumable) -> AnyResumable:
+    """Return the options without those that may differ between the pieces of one run, for the card of its states."""
+    config = replace(config, stop_minutes=None)
+    if isinstance(config, PretrainConfig) and config.store is not None:
+        return replace(config, data=(), store=None)  # the ids are compared, wherever they and their text lie
+    return config
 
 
 def check_unfinished(config: Resumable) -> None:
@@ -66,22 +87,33 @@ def note_run(config: Resumable, data: TaskData) -> None:
                 f"the data has changed since {folder} was written, {was['tokens']:,} tokens then and "
                 f"{text['tokens']:,} now: remove that folder to begin anew"
             )
-    else:
+    elif distributed.is_main():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / _CARD, {"config": _decisive(config), "text": text})
 
 
-def keep_states(config: Resumable, learn: Learner, direction: Direction) -> None:
-    """Let a learner write states of its training in one direction, and go on from the last one if there is one."""
-    folder = unfinished(config.out) / direction
+def keep_states(config: Resumable, learn: Learner, *place: str) -> Path:
+    """Let a learner write states of its training, and go on from the last one if there is one.
+
+    Args:
+        config: Options of the command.
+        learn: The learner.
+        place: Names of the folder of the states, below that of the run.
+
+    Returns:
+        The folder.
+    """
+    folder = unfinished(config.out).joinpath(*place)
     learn.callbacks.append(SaveEvery(folder, minutes=config.save_minutes))
     if checkpoints(folder):
         learn.resume(folder)
+    return folder
 
 
 def forget_states(config: Resumable) -> None:
     """Remove the states of a run whose output is written."""
-    shutil.rmtree(unfinished(config.out), ignore_errors=True)
+    if distributed.is_main():
+        shutil.rmtree(unfinished(config.out), ignore_errors=True)
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from textxfer.artifact import ArtifactError, load_artifact, load_language_model
+from textxfer.cli import pictures
 from textxfer.cli.config import EvaluateConfig, GenerateConfig, PredictConfig, ShowConfig
 from textxfer.cli.output import RUN
 from textxfer.cli.reading import open_corpus, read_documents
@@ -93,29 +95,41 @@ def generate(config: GenerateConfig) -> None:
 
 
 def show(config: ShowConfig) -> None:
-    """Print what a folder, or the pretrained model of a name, holds; of a pair both models."""
+    """Print what a folder, or the pretrained model of a name, holds, and draw it; of a pair both models."""
+    if config.plot is not None:
+        pictures.check_target(config.plot)
     folders = model_folders(resolve(config.folder))
+    drawn = []
     for folder in folders:
         if len(folders) > 1:
             print(f"{folder.name}:")
-        _show(replace(config, folder=folder))
+        drawn += _show(replace(config, folder=folder))
+    if config.plot is not None:
+        files = pictures.write(drawn, config.plot)
+        to = sys.stderr if config.json else sys.stdout  # the JSON shall stay readable
+        print(f"\ndrawn: {', '.join(map(str, files))}", file=to)
 
 
-def _show(config: ShowConfig) -> None:
+def _show(config: ShowConfig) -> list[pictures.Picture]:
+    """Print what one folder holds, and return the pictures of it if there shall be any."""
     folder = config.folder
     if (config.others or config.json) and not _is_store(folder):
         raise DataError(f"{folder}: no token store; only those are compared with others or shown as JSON")
     if (folder / "config.json").is_file():
-        print(_describe_model(folder))
+        text, draw = _describe_model(folder), pictures.of_model
     elif (folder / RUN).is_file():
-        print(_describe_run(folder))
+        text, draw = _describe_run(folder), pictures.of_run
     elif states := checkpoints(folder):
-        print("\n".join(["training states, oldest first:", *(f"  {state.name}" for state in states)]))
+        text = "\n".join(["training states, oldest first:", *(f"  {state.name}" for state in states)])
+        draw = pictures.of_states
     elif _is_store(folder):
-        print(_describe_store(config))
+        text, draw = _describe_store(config), pictures.of_store
     else:
         what = "holds no model, run, token store or training state" if folder.is_dir() else "is no folder"
         raise DataError(f"{folder} {what}")
+    drawn = [] if config.plot is None else [each for place in (folder, *config.others) for each in draw(place)]
+    print(text)
+    return drawn
 
 
 def _is_store(folder: Path) -> bool:
@@ -148,7 +162,9 @@ def _describe_run(folder: Path) -> str:
         card = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{folder / RUN} is damaged: {error}") from error
-    models = sorted(path.parent for path in folder.glob("*/config.json"))
+    models = [model for place in sorted(folder.glob("*/")) for model in model_folders(place)]
     parts = [json.dumps(card, indent=1, ensure_ascii=False)]
-    parts += [f"\n{model.name}\n{_describe_model(model)}" for model in models]
+    for model in models:
+        if (model / "config.json").is_file():
+            parts.append(f"\n{model.relative_to(folder)}\n{_describe_model(model)}")
     return "\n".join(parts)

@@ -39,6 +39,7 @@ def unpack(archive: Path | str, folder: Path | str, *, max_bytes: int = MAX_UNPA
         FileNotFoundError: No such archive.
         FileExistsError: The folder is there already.
         DataError: The archive is damaged, of an unknown kind, too large or refused; the message names the member.
+        ValueError: `max_bytes` is below 1.
     """
     archive, folder = Path(archive), Path(folder)
     if max_bytes < 1:

@@ -76,6 +76,9 @@ def docstrings(cache: Path | str | None = None) -> DocstringCorpus:
     Args:
         cache: Folder in which the corpus is kept, under a name that depends on the versions of the libraries.
 
+    Returns:
+        The documents and the versions of the libraries.
+
     Raises:
         DataError: A library is not installed, or the cached file is damaged.
     """
@@ -104,8 +107,12 @@ def collect_docstrings(
         min_words: Shorter texts are left out; white-space words, counted after masking.
         max_words: Longer texts are cut off here.
 
+    Returns:
+        The documents, library by library in the order of `sources`; `row` counts them from 1.
+
     Raises:
         DataError: A folder does not exist.
+        ValueError: Not 1 <= `min_words` <= `max_words`.
     """
     if not 1 <= min_words <= max_words:
         raise ValueError(f"need 1 <= min_words <= max_words, not {min_words} and {max_words}")

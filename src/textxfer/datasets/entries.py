@@ -52,7 +52,7 @@ class DataSet:
     Attributes:
         title: What its authors call it.
         splits: Files of each split in a local copy with header lines, relative to the data set's folder.
-        text: Columns of the text; empty if the files are running text in the manner of WikiText (` = Title = `).
+        text: Columns of the text; empty if the files are running text in the manner of WikiText (`= Title =`).
         label: Column of the label.
         unlabelled: Splits whose label column says nothing.
         classes: Names of the classes; empty if there are none.

@@ -35,8 +35,12 @@ def few_labels(documents: Iterable[Document], per_class: int, seed: int = 0, *, 
         seed: Chooses the split.
         test_share: Share of each class in `test`, between 0 and 1; at least one document of each class.
 
+    Returns:
+        The three parts.
+
     Raises:
         DataError: A document has no label, or a class has too few documents.
+        ValueError: `per_class` or `test_share` is out of its range.
     """
     if per_class < 1:
         raise ValueError(f"per_class must be at least 1, not {per_class}")

@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from textxfer.artifact import Artifact, ArtifactError
+from textxfer.files import checksum
 from textxfer.importing.layouts import Net, recognize
 from textxfer.importing.token_match import RuleName, TokenMatch, match_tokens
 from textxfer.importing.vocab_files import read_tokens
 from textxfer.importing.weight_files import read_weights
 from textxfer.models import load_by_name, remap_vocab
 from textxfer.text import DataError, SpacyTokenizer, Vocab
-from textxfer.files import checksum
 
 _PER_TOKEN = ("encoder.embedding.weight", "decoder_weight", "decoder_bias")
 

@@ -29,6 +29,9 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: Unnormalized log-probabilities, (N, V), any float dtype.
         target: Ids of the right words, (N,); -100 where there is none.
+
+    Returns:
+        The mean over the targets that count, a scalar.
     """
     # In float16 the gradient must be formed after loss scaling: before it, much of it would underflow.
     if logits.dtype == torch.float16:

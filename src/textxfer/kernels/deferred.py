@@ -21,6 +21,8 @@ class DeferredGrads:
 
     It must not refer to the token: the graph refers to it, and a cycle would outlive its step.
 
+    A sum has the shape of its weight, such as (4H, I) of an LSTM layer or (V, E) of an embedding.
+
     Args:
         needed: For each weight whether a gradient is wanted.
     """
@@ -44,7 +46,11 @@ class DeferredGrads:
             total.add_(grad)
 
     def buffer(self, index: int) -> Tensor | None:
-        """Return the sum so far, to add to it in place; None before the first addition of a backward pass."""
+        """Return the sum so far, to add to it in place; None before the first addition of a backward pass.
+
+        Args:
+            index: Number of the weight.
+        """
         # Sums that a backward pass did not fetch, since it was asked for other gradients, must not reach the next one.
         task = torch._C._current_graph_task_id()
         if task != self._task:
@@ -71,7 +77,7 @@ class SharedWeight:
     """A weight that several functions use: its value without graph, and the token that stands for it in the graph.
 
     Args:
-        weight: The parameter.
+        weight: The parameter, such as word vectors, (V, E).
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -90,7 +96,7 @@ def token_of(grads: DeferredGrads, weights: Sequence[Tensor], finish: Finish) ->
 
     Args:
         grads: Where uses of the token add their gradients.
-        weights: The weights.
+        weights: The weights, such as the four of an LSTM layer, (4H, I), (4H, H), (4H,) and (4H,).
         finish: Called with the sums when all uses are through. It must not refer to the token.
     """
     return _Token.apply(grads, finish, *weights)

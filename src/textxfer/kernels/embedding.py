@@ -35,7 +35,16 @@ def lookup(ids: Tensor, table: SharedWeight, pad_id: int) -> Tensor:
 
 
 def lookup_reference(ids: Tensor, weight: Tensor, pad_id: int) -> Tensor:
-    """Compute what `lookup` computes with torch's own function."""
+    """Compute what `lookup` computes with torch's own function.
+
+    Args:
+        ids: Word ids, (T, B).
+        weight: Word vectors, (V, E).
+        pad_id: Row that gets no gradient.
+
+    Returns:
+        Word vectors, (T, B, E).
+    """
     return F.embedding(ids, weight, pad_id)
 
 

@@ -54,6 +54,9 @@ def linear_cross_entropy(x: Tensor, weight: Tensor | SharedWeight, bias: Tensor 
         weight: Weights, (V, E); shared if something else uses them, too.
         bias: Bias, (V,), or None.
         target: Ids of the right words, (N,); -100 where there is none.
+
+    Returns:
+        The mean over the targets that count, a scalar.
     """
     shared = weight if isinstance(weight, SharedWeight) else SharedWeight(weight)
     # In float16 the gradient must be formed after loss scaling: before it, much of it would underflow.
@@ -61,7 +64,8 @@ def linear_cross_entropy(x: Tensor, weight: Tensor | SharedWeight, bias: Tensor 
         return cross_entropy(_logits(x, weight, bias), target)
     if bias is not None and not torch.is_grad_enabled():
         bias = bias.detach()  # within the function below gradients look as if they were wanted
-    return _LinearCrossEntropy.apply(x, shared.token, bias, target, shared)
+    with torch.autocast(x.device.type, enabled=False):  # the dtypes are chosen here, others do not fit together
+        return _LinearCrossEntropy.apply(x, shared.token, bias, target, shared)
 
 
 def linear_cross_entropy_reference(x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor) -> Tensor:
@@ -78,14 +82,18 @@ def token_losses(x: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor)
     """Compute the loss of each token, and whether the model would have guessed it; without gradient.
 
     Args: as `linear_cross_entropy`.
+
+    Returns:
+        Loss and hit of each token, (N,) both.
     """
     head, counts = _Head(x, weight, bias), target != IGNORE
     target = target.where(counts, 0)
     losses, hits = torch.zeros(len(x), device=x.device), torch.zeros_like(counts)
-    for part in head.chunks(x):
-        logits = head.logits(x[part])
-        hits[part] = logits.gather(1, target[part, None]).squeeze(1) >= logits.amax(dim=1)
-        losses[part] = head.to_probabilities(logits, x[part], target[part])
+    with torch.autocast(x.device.type, enabled=False):
+        for part in head.chunks(x):
+            logits = head.logits(x[part])
+            hits[part] = logits.gather(1, target[part, None]).squeeze(1) >= logits.amax(dim=1)
+            losses[part] = head.to_probabilities(logits, x[part], target[part])
     return TokenLosses(losses.where(counts, 0.0), hits & counts)
 
 

@@ -51,11 +51,23 @@ class WeightDrop(NamedTuple):
         return 1 / (1 - self.p)
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """Return ones and zeros, (4H, H)."""
+        """Return ones and zeros, (4H, H).
+
+        Args:
+            dtype: Type of the ones and zeros.
+        """
         return self.kept.view(torch.uint8).to(dtype)  # torch converts bytes five times as fast as truth values
 
     def apply(self, w_hh: Tensor, dtype: torch.dtype) -> Tensor:
-        """Drop and scale: recurrent weights to weights, or their gradient to theirs, in another dtype."""
+        """Drop and scale: recurrent weights to weights, or their gradient to theirs, in another dtype.
+
+        Args:
+            w_hh: Recurrent weights or their gradient, (4H, H).
+            dtype: Type of the result.
+
+        Returns:
+            What is kept, times `scale`, and zeros, (4H, H).
+        """
         return (w_hh * self.scale).to(dtype).mul_(self.mask(dtype))
 
 
@@ -94,7 +106,10 @@ class PlainLSTM:
         self.weights = LSTMWeights(*(_in_one_piece(cast) if w_ih.is_cuda else cast))
 
     def __call__(self, x: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Run over a window; see `PreparedLSTM`."""
+        """Run over a window.
+
+        Args and Returns: as `PreparedLSTM.__call__`.
+        """
         dtype = self.weights.w_hh.dtype
         y, (h, c) = lstm_layer(x.to(dtype), (state[0].to(dtype), state[1].to(dtype)), *self.weights)
         return y, (h.to(self.state_dtype), c.to(self.state_dtype))

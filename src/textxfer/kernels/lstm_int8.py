@@ -23,13 +23,23 @@ _LEVELS, _ZERO = 127, 128
 
 
 def int8_is_usable(device: torch.device) -> bool:
-    """Whether this device can run `Int8LSTM`."""
+    """Whether this device can run `Int8LSTM`.
+
+    Args:
+        device: The device of weights and activations.
+    """
     ops = torch.ops.onednn
     return device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(ops, "qlinear_pointwise")
 
 
 def from_codes(codes: Tensor, dtype: torch.dtype, span: float = 1.0) -> Tensor:
-    """Return hidden states for their codes; `span` is their range."""
+    """Return the hidden states that codes stand for.
+
+    Args:
+        codes: Bytes, (T, B, H).
+        dtype: Type of the result.
+        span: Range of the layer's hidden states, > 0: the codes 1 and 255 stand for -span and span.
+    """
     return codes.float().sub_(_ZERO).mul_(span / _LEVELS).to(dtype)
 
 

@@ -24,7 +24,7 @@ def keep_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
     device from that device's default generator.
 
     Args:
-        shape: Shape of the mask.
+        shape: Shape of the mask, such as (1, B, E).
         p: Probability of a zero, 0 <= p < 1.
         like: A tensor that gives the mask its dtype and device.
 
@@ -40,7 +40,18 @@ def keep_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
 def draw_kept(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
     """Draw what a dropout keeps, a byte per element: True with probability 1 - `p`.
 
-    Args and Raises: as `keep_mask`.
+    The generator is that of `keep_mask`.
+
+    Args:
+        shape: Shape of the result, such as (4H, H).
+        p: Probability of False, 0 <= p < 1.
+        device: Where to draw.
+
+    Returns:
+        The truth values.
+
+    Raises:
+        ValueError: `p` is not a probability below 1.
     """
     check_dropout(p)
     n = math.prod(shape)
@@ -53,8 +64,12 @@ def draw_kept(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
 def check_dropout(p: float, name: str = "p") -> None:
     """Refuse a dropout probability outside of [0, 1).
 
+    Args:
+        p: The probability.
+        name: What the error calls it.
+
     Raises:
-        ValueError: `p` is outside; `name` says which argument it is.
+        ValueError: `p` is outside.
     """
     if not 0 <= p < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, not {p!r}")

@@ -23,6 +23,9 @@ def prepare_lstm(
         drop: Which recurrent weights are dropped; None for none.
         spans: Ranges of hidden states in 8 bits, see `lstm_int8`.
 
+    Returns:
+        The layer, ready to run over windows.
+
     Raises:
         ValueError: 8 bits are asked for where they cannot be had: in training or on a device without such products.
     """

@@ -98,7 +98,14 @@ class AWDLSTMConfig:
         return list(pairwise(widths))
 
     def scaled(self, factor: float) -> AWDLSTMConfig:
-        """Return the same config with all dropouts multiplied by `factor` (>= 0), at most 0.95."""
+        """Return the same config with other dropouts.
+
+        Args:
+            factor: What all dropouts are multiplied by, >= 0; products above 0.95 are cut to it.
+
+        Raises:
+            ValueError: `factor` is negative.
+        """
         if factor < 0:
             raise ValueError(f"factor must not be negative, not {factor!r}")
         scaled = {name: min(getattr(self, name) * factor, _MAX_SCALED_DROPOUT) for name in self._dropouts()}
@@ -112,6 +119,12 @@ class AWDLSTMConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> AWDLSTMConfig:
         """Build a config from what `to_dict` returned.
 
+        Args:
+            values: The fields by name.
+
+        Returns:
+            The config.
+
         Raises:
             ValueError: A key is not a field of the config.
         """
@@ -121,6 +134,10 @@ class AWDLSTMConfig:
 
 def check_keys(values: Mapping[str, Any], config: type) -> None:
     """Refuse keys that are not fields of the dataclass `config`.
+
+    Args:
+        values: What may become the fields.
+        config: The dataclass.
 
     Raises:
         ValueError: There are such keys; they and the known ones are listed.
@@ -173,7 +190,14 @@ class AWDLSTM(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, WeightDropLSTM)]
 
     def draw(self, batch: int) -> EncoderDraw:
-        """Draw all masks for `batch` rows, or none in evaluation, and prepare the layers' weights."""
+        """Draw all masks for a batch and prepare the layers' weights.
+
+        Args:
+            batch: Number of rows, B.
+
+        Returns:
+            Masks, none in evaluation, and prepared weights; good for any number of windows of these rows.
+        """
         weights = tuple(lstm.draw_weights() for lstm in self.lstms)
         config, like = self.config, self.embedding.weight
         table = SharedWeight(like)
@@ -189,11 +213,23 @@ class AWDLSTM(nn.Module):
         )
 
     def initial_state(self, batch: int) -> State:
-        """Return the zero state for `batch` rows."""
+        """Return the zero state: hidden and cell state of each layer, (B, size of the layer).
+
+        Args:
+            batch: Number of rows, B.
+        """
         return [lstm.initial_state(batch) for lstm in self.lstms]
 
     def embed(self, ids: Tensor, draw: EncoderDraw) -> Tensor:
-        """Look up word vectors and drop whole words and features: (T, B) to (T, B, E)."""
+        """Look up word vectors and drop whole words and features.
+
+        Args:
+            ids: Word ids, (T, B).
+            draw: What `draw(B)` returned.
+
+        Returns:
+            Word vectors in the compute dtype, (T, B, E).
+        """
         vectors = lookup(ids, draw.table, self.config.pad_id)
         if draw.embed is not None:
             vectors = vectors * draw.embed[ids]

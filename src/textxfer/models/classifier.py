@@ -60,6 +60,12 @@ class ClassifierConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> ClassifierConfig:
         """Build a config from what `to_dict` returned.
 
+        Args:
+            values: The fields by name.
+
+        Returns:
+            The config.
+
         Raises:
             ValueError: A key is not a field of the config.
         """
@@ -111,6 +117,8 @@ class TextClassifier(nn.Module):
 
     Attributes:
         host_inputs: The lengths, which decide what is computed, stay on the CPU.
+
+    Source: Howard & Ruder 2018, section 3.3.
     """
 
     host_inputs = (1,)
@@ -133,6 +141,9 @@ class TextClassifier(nn.Module):
         Args:
             ids: Word ids, padded behind, (T, B).
             lengths: Tokens of each document, from 1 to T, (B,). On the CPU; elsewhere they cost a synchronization.
+
+        Returns:
+            Logits, (B, C), and the pooled states, see `ClassifierOutput`.
 
         Raises:
             ValueError: A length is below 1 or above T, or there is not one per document.

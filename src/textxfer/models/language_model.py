@@ -74,6 +74,8 @@ class LanguageModel(nn.Module):
 
     Attributes:
         compute_dtype: The dtype of logits, or None for the parameters' own. Set it on all modules that have it.
+
+    Source: Merity, Keskar & Socher 2018, arXiv 1708.02182; tied weights: Press & Wolf 2017, arXiv 1608.05859.
     """
 
     compute_dtype: torch.dtype | None
@@ -96,19 +98,34 @@ class LanguageModel(nn.Module):
         Args:
             ids: Word ids, (T, B).
             state: State before the window, per layer; zeros if None.
+
+        Returns:
+            State and activations, (T, B, E), from which logits, (T, B, V), are made when somebody reads them.
         """
         draw = self.encoder.draw(ids.shape[1])
         raw, dropped, hidden = self.encoder(ids, state, draw)
         return LMOutput(hidden, raw, dropped, self.decoder(draw.table))
 
     def decoder(self, table: SharedWeight | None = None) -> Decoder:
-        """Return the last layer; with the batch's draw of word vectors if they have their gradients in one place."""
+        """Return the last layer.
+
+        Args:
+            table: The batch's draw of word vectors, so that a tied decoder has its gradients in one place with them;
+                None if nothing else uses them.
+        """
         weight = self.encoder.embedding.weight if self.decoder_weight is None else self.decoder_weight
         shared = table if self.decoder_weight is None else None
         return Decoder(weight, self.decoder_bias, shared, self.compute_dtype or weight.dtype)
 
     def decode(self, activations: Tensor) -> Tensor:
-        """Map activations, (..., E), to logits, (..., V)."""
+        """Map activations to logits.
+
+        Args:
+            activations: Output of the last LSTM layer, (..., E).
+
+        Returns:
+            Logits in the compute dtype, (..., V).
+        """
         return self.decoder().logits(activations)
 
     def layer_groups(self) -> list[tuple[str, list[nn.Parameter]]]:
@@ -130,11 +147,18 @@ class TokenLoss:
         Args:
             logits: (T, B, V), any float dtype.
             target: Ids of the right words, (T, B); -100 where there is none.
+
+        Returns:
+            The mean over the tokens that count, a scalar.
         """
         return cross_entropy(logits.flatten(0, -2), target.flatten())
 
     def accepts(self, out: object) -> bool:
-        """Whether `of_output` can take this output."""
+        """Whether `of_output` can take this output.
+
+        Args:
+            out: What a model returned.
+        """
         # In float16 the gradient must be formed after the loss is scaled.
         return isinstance(out, LMOutput) and out.decoder.dtype != torch.float16
 
@@ -144,6 +168,9 @@ class TokenLoss:
         Args:
             out: Its output.
             target: Ids of the right words, (T, B); -100 where there is none.
+
+        Returns:
+            The mean over the tokens that count, a scalar.
         """
         weight, bias, shared, dtype = out.decoder
         return linear_cross_entropy(out.dropped.to(dtype).flatten(0, -2), shared or weight, bias, target.flatten())

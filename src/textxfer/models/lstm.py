@@ -63,12 +63,20 @@ class WeightDropLSTM(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def initial_state(self, batch: int) -> LayerState:
-        """Return the zero state for `batch` rows."""
+        """Return the zero state: hidden and cell state, each (B, H).
+
+        Args:
+            batch: Number of rows, B.
+        """
         zeros = self.weight_hh.new_zeros(batch, self.hidden_size)
         return zeros, zeros
 
     def draw_weights(self) -> PreparedLSTM:
-        """Drop recurrent weights, if the layer is training, and prepare all for the kernel of the compute dtype."""
+        """Drop recurrent weights, if the layer is training, and prepare all for the kernel of the compute dtype.
+
+        Returns:
+            The layer, ready to run over any number of windows.
+        """
         weights = LSTMWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if self.training and self.dropout_weight:
             kept = draw_kept(self.weight_hh.shape, self.dropout_weight, self.weight_hh.device)

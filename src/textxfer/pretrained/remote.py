@@ -16,9 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from textxfer.datasets.downloads import check_file, download
-from textxfer.files import alone, write_json
+from textxfer.files import alone, checksum, write_json
 from textxfer.text.document import DataError, listed
-from textxfer.files import checksum
 
 INDEX = "index.json"
 _MAX_INDEX = 4 << 20

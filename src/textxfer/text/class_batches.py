@@ -45,7 +45,13 @@ class ClassBatches:
         max_tokens: Use `xxbos` and the last tokens of longer documents, so many in all; None: all tokens.
         device: Where ids and labels are put; None: CPU.
         rank: Number of this process.
-        world: Number of processes. They share the documents of each batch evenly by length.
+        world: Number of processes. Order and batches are those of one process with `batch_size * world`; of each batch
+            the processes have about as many tokens. One that is left without a document, in a last batch of fewer
+            documents than processes, gets one with n = 0: it does not count.
+
+    Raises:
+        ValueError: A number is out of its range, or there are fewer documents than processes.
+        DataError: Some documents have labels and others have none.
     """
 
     def __init__(
@@ -71,8 +77,8 @@ class ClassBatches:
         if not 0 <= rank < world:
             raise ValueError(f"rank={rank} must be between 0 and world - 1 = {world - 1}")
         self.store = store if docs is None else store.subset(docs)
-        if len(self.store) < world:
-            raise ValueError(f"{len(self.store)} documents are too few to make batches of for {world} process(es)")
+        if len(self.store) == 0:
+            raise ValueError("0 documents are too few to make batches of")
         self.batch_size, self.tokens_per_batch, self.max_tokens = batch_size, tokens_per_batch, max_tokens
         self.seed, self.shuffle, self.backward = seed, shuffle, backward
         self.rank, self.world = rank, world
@@ -92,11 +98,22 @@ class ClassBatches:
         return map(self._batch, self.batches_of(self._epoch)[start:])
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the given epoch (0, 1, ...)."""
+        """Choose the order of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         self._epoch = epoch
 
     def seek(self, batch: int) -> None:
-        """Make the next iteration, and only that one, start at `batch` (0-based)."""
+        """Make the next iteration, and only that one, start at a later batch.
+
+        Args:
+            batch: The first batch to produce, from 0.
+
+        Raises:
+            ValueError: It is negative.
+        """
         if batch < 0:
             raise ValueError(f"batch={batch} must not be negative")
         self._start = batch
@@ -110,7 +127,13 @@ class ClassBatches:
         """Put rows, such as predictions of one pass, into the order of the documents.
 
         Args:
-            rows: Of length D in their first dimension, in the order in which the loader yields documents.
+            rows: (D, ...), in the order in which the loader yields documents.
+
+        Returns:
+            The same rows, (D, ...).
+
+        Raises:
+            ValueError: There are not D rows, or the loader does not yield all documents, as one of several processes.
         """
         order = self.order
         if not len(rows) == len(order) == len(self.store):
@@ -121,14 +144,18 @@ class ClassBatches:
         return rows[place]
 
     def batches_of(self, epoch: int) -> list[np.ndarray]:
-        """Return the positions of the documents of each batch of an epoch."""
+        """Return the positions of the documents of each batch of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         key = epoch if self.shuffle else 0
         if self._plan is None or self._plan[0] != key:
             self._plan = (key, self._cut(key))
         return self._plan[1]
 
     def padding_share(self) -> float:
-        """Share of the positions in the current epoch's batches that are padding."""
+        """Return the share of the positions in the current epoch's batches that are padding, 0 to 1."""
         lengths = [self.lengths[docs] for docs in self.batches_of(self._epoch)]
         cells = sum(int(batch.max()) * len(batch) for batch in lengths)
         return 1 - sum(int(batch.sum()) for batch in lengths) / cells
@@ -147,31 +174,32 @@ class ClassBatches:
             largest = max(range(len(batches)), key=lambda i: self.lengths[batches[i][0]] * len(batches[i]))
             batches.insert(0, batches.pop(largest))  # memory that does not suffice shows at once
             batches[1:] = [batches[1 + i] for i in rng.permutation(len(batches) - 1)]
-        # Turn by turn, since the first share of a batch has the longest documents.
-        return [batch[(self.rank + i) % self.world :: self.world] for i, batch in enumerate(batches)]
+        if self.world == 1:
+            return batches
+        return [_shares(batch, self.lengths, self.world, turn)[self.rank] for turn, batch in enumerate(batches)]
 
     def _pieces(self, order: np.ndarray) -> list[np.ndarray]:
-        """Cut sorted documents into batches for all processes together; each gets a document of every batch."""
-        cuts = self._cuts_by_tokens(order) if self.tokens_per_batch else self._cuts_by_documents(order)
-        if cuts and len(order) - cuts[-1] < self.world:
-            cuts.pop()
-        return np.split(order, cuts)
+        """Cut sorted documents into batches for all processes together."""
+        return np.split(order, self._cuts_by_tokens(order) if self.tokens_per_batch else self._cuts_by_documents(order))
 
     def _cuts_by_documents(self, order: np.ndarray) -> list[int]:
         size = self.batch_size * self.world
         return list(range(size, len(order), size))
 
     def _cuts_by_tokens(self, order: np.ndarray) -> list[int]:
-        budget = (self.tokens_per_batch or 0) * self.world
-        cuts, first, longest = [], 0, 0
+        cuts, first, longest, budget = [], 0, 0, self.tokens_per_batch or 0
         for i, length in enumerate(self.lengths[order].tolist()):
             longest = max(longest, length)
-            if i - first >= self.world and longest * (i - first + 1) > budget:
+            most = -(-(i - first + 1) // self.world)  # documents that one process would have
+            if i - first >= self.world and longest * most > budget:
                 cuts.append(i)
                 first, longest = i, length
         return cuts
 
     def _batch(self, docs: np.ndarray) -> Batch:
+        n = len(docs)
+        if n == 0:  # it still takes part in what all processes do: with the shortest document, which does not count
+            docs = np.argmin(self.lengths, keepdims=True)
         lengths, whole, starts = self.lengths[docs], self.store.lengths[docs], self.store.starts[docs]
         step = np.arange(int(lengths.max()))[:, None]
         inside = step < lengths
@@ -180,7 +208,7 @@ class ClassBatches:
         position = np.where(inside & (step > 0), position, 0)
         ids = np.where(inside, self.store.base_ids[starts + position], self.store.vocab.pad_id).astype(np.int64)
         target = torch.from_numpy(self._targets(docs)).to(self.device) if self.labelled else None
-        return Batch((torch.from_numpy(ids).to(self.device), torch.from_numpy(lengths)), target, len(docs))
+        return Batch((torch.from_numpy(ids).to(self.device), torch.from_numpy(lengths)), target, n)
 
     def _targets(self, docs: np.ndarray) -> np.ndarray:
         if self.store.label_kind == "number":
@@ -191,6 +219,23 @@ class ClassBatches:
         targets = np.zeros((len(docs), len(self.store.classes)), np.float32)
         targets[np.repeat(np.arange(len(docs)), labels), gather(self.store.label_ids, self._firsts[docs], labels)] = 1
         return targets
+
+
+def _shares(docs: np.ndarray, lengths: np.ndarray, world: int, turn: int) -> list[np.ndarray]:
+    """Deal the documents of a batch, longest first, to processes that then have about as many tokens each.
+
+    A document goes to the process with the fewest tokens so far, unless that has its even share of the documents
+    already, rounded up. Who comes first among equals, and has the longest document, changes from batch to batch.
+    """
+    most = -(-len(docs) // world)
+    shares: list[list[int]] = [[] for _ in range(world)]
+    tokens = [0] * world
+    for doc, length in zip(docs.tolist(), lengths[docs].tolist()):
+        free = (rank for rank in range(world) if len(shares[rank]) < most)
+        chosen = min(free, key=lambda rank: (tokens[rank], (rank + turn) % world))
+        shares[chosen].append(doc)
+        tokens[chosen] += length
+    return [np.asarray(share, np.int64) for share in shares]
 
 
 def _labelled(store: TokenStore) -> bool:

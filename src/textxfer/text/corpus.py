@@ -75,8 +75,13 @@ def from_texts(
         errors: What to do with characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with empty texts: `error`, or `skip` them.
 
+    Returns:
+        The documents, in the order of the texts.
+
     Raises:
         DataError: A text is empty or a label is missing.
+        TypeError: A text is no string.
+        ValueError: There is not one label per text.
     """
     cells = Cells("text", None if labels is None else "label", label_separator, numeric, None, on_empty, errors)
     texts = list(texts)
@@ -108,6 +113,9 @@ def read_folder(
         encoding: The files' encoding.
         errors: What to do with bytes and characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with empty files: `error`, or `skip` them.
+
+    Returns:
+        The documents; files are read when it is iterated over, each time anew.
 
     Raises:
         FileNotFoundError: No such folder.
@@ -145,14 +153,18 @@ def read_text(
 
     Args:
         path: The file, or several, read one after the other.
-        breaks: Where a document begins: `wiki`, at a line ` = Title = ` (WikiText); `blank`, after a blank line;
-            `line`, at each line.
+        breaks: Where a document begins: `wiki`, at a line `= Title =` with spaces around it (WikiText); `blank`,
+            after a blank line; `line`, at each line.
         encoding: The files' encoding.
         errors: What to do with bytes and characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
+
+    Returns:
+        The documents; files are read when it is iterated over, each time anew.
 
     Raises:
         FileNotFoundError: No such file.
         DataError: At once for an empty file; while iterating for bytes that are not text.
+        ValueError: There is no such `breaks` or `errors`, or no such encoding.
     """
     check_errors(errors)
     if breaks not in ("wiki", "blank", "line"):

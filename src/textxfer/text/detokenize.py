@@ -35,6 +35,9 @@ def detokenize(tokens: Sequence[str]) -> str:
 
     Args:
         tokens: Tokens as a tokenizer returns them or a language model writes them; marks may stand anywhere.
+
+    Returns:
+        The text.
     """
     parts: list[str] = []
     last = ""

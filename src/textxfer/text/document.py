@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 Label: TypeAlias = str | tuple[str, ...] | float
 """A class; any number of classes, sorted and without repeats; or a number to predict."""
 LabelKind = Literal["single", "multi", "number"]
+"""What labels are (a class each, any number of classes, or numbers); `label_kind` tells."""
 OnEmpty = Literal["error", "skip"]
 Errors = Literal["strict", "replace"]
 """What to do with bytes and characters that are no text: stop, or put U+FFFD for them."""
@@ -69,6 +70,9 @@ class Corpus:
 
 def label_kind(label: Label) -> LabelKind:
     """Return what kind of label it is: `single` (a class), `multi` (any number of them) or `number`.
+
+    Args:
+        label: The label of a document.
 
     Raises:
         TypeError: It is none of them.

@@ -66,20 +66,31 @@ class FastaiRules:
         return fingerprint({"kind": KIND, "version": _VERSION, "defects": self.defects})
 
     def pre(self, text: str) -> str:
-        """Return the text as spaCy is to see it."""
+        """Return the text as spaCy is to see it.
+
+        Args:
+            text: A text as it came.
+        """
         text = _RUN.sub(_mark_run, self._unescape(text))
         text = _REPEATED.sub(_mark_repeat, text)
         text = _SPACES.sub(" ", _SPACED.sub(r" \g<0> ", text))
         return "".join([self._mark_case(part) for part in re.split(r"(\s+)", text)]).strip()
 
     def post(self, tokens: Sequence[str]) -> list[str]:
-        """Return the tokens of a text as the model is to see them."""
+        """Return the tokens of a text as the model is to see them.
+
+        Args:
+            tokens: What the tokenizer made of the text that `pre` returned.
+        """
         return [BOS, *self.post_chunk(tokens)]
 
     def chunks(self, text: str) -> list[str]:
         """Return the words of a text as it is, and between them the white space that spaCy makes tokens of.
 
         A text in which words act on each other goes through `pre` as a whole.
+
+        Args:
+            text: A text as it came.
         """
         plain = self._unescape(text)
         words = plain.split()
@@ -92,14 +103,25 @@ class FastaiRules:
         return _WORDS.findall(_SPACES.sub(" ", plain).strip())
 
     def pre_chunk(self, chunk: str) -> str:
-        """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
+        """Rewrite one word; spaces in the result separate what is to be tokenized apart.
+
+        Args:
+            chunk: One of `chunks`.
+
+        Returns:
+            The word as the tokenizer is to see it.
+        """
         if chunk.startswith(DONE):
             return chunk.removeprefix(DONE)
         chunk = _SPACED.sub(r" \g<0> ", _RUN.sub(_mark_run, chunk))
         return " ".join([self._mark_case(word) for word in chunk.split()])
 
     def post_chunk(self, tokens: Sequence[str]) -> list[str]:
-        """Return tokens with the spaces in them made visible."""
+        """Return tokens with the spaces in them made visible.
+
+        Args:
+            tokens: Tokens of one word.
+        """
         return [token.replace(" ", "▁") for token in tokens]
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,6 +131,12 @@ class FastaiRules:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> FastaiRules:
         """Build rules from what `to_dict` returned.
+
+        Args:
+            value: Fields by name; those left out have their defaults.
+
+        Returns:
+            The rules.
 
         Raises:
             ValueError: A parameter is unknown.

@@ -39,6 +39,9 @@ def from_dataset(
         errors: What to do with characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with rows whose text is empty or missing: `error`, or `skip` them.
 
+    Returns:
+        The documents; rows are read when it is iterated over, each time anew.
+
     Raises:
         DataError: At once for a missing split or column; while iterating for a bad row.
     """

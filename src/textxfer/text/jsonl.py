@@ -37,6 +37,9 @@ def read_jsonl(
         errors: What to do with bytes and characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with empty texts: `error`, or `skip` them.
 
+    Returns:
+        The documents; lines are read when it is iterated over, each time anew.
+
     Raises:
         FileNotFoundError: No such file.
         DataError: At once for an empty file; while iterating for a bad row.

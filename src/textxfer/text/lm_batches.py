@@ -48,7 +48,11 @@ class LMBatches:
         docs: Indices of the documents to use; None: all.
         device: Where batches are; a block of them is copied there at once. None: CPU.
         rank: Number of this process.
-        world: Number of processes; each gets `batch_size` of the `batch_size * world` lanes.
+        world: Number of processes; each gets `batch_size` of the `batch_size * world` lanes, and reads no others.
+            Order and windows are those of one process with all lanes.
+
+    Raises:
+        ValueError: A size is below 1, there are no tokens, or too few for so many processes.
     """
 
     def __init__(
@@ -80,7 +84,8 @@ class LMBatches:
         if self.n_tokens == 0:
             raise ValueError("there are no tokens to make batches of")
         self.lane_length = -(-self.n_tokens // (batch_size * world))
-        if world > 1 and self._targets_per_lane().max(initial=0) < self.lane_length:
+        # The same for all processes, so that none waits for one that has refused: the last one must have some text.
+        if world > 1 and self.n_tokens <= (world - 1) * batch_size * self.lane_length:
             raise ValueError(f"{self.n_tokens} tokens are too few for {world} processes with {batch_size} lanes each")
         self._epoch = self._start = 0
 
@@ -93,17 +98,32 @@ class LMBatches:
         return self._batches(self._epoch, start)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of documents and the windows of the given epoch (0, 1, ...)."""
+        """Choose the order of documents and the windows of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         self._epoch = epoch
 
     def seek(self, batch: int) -> None:
-        """Make the next iteration, and only that one, start at `batch` (0-based)."""
+        """Make the next iteration, and only that one, start at a later batch.
+
+        Args:
+            batch: The first batch to produce, from 0.
+
+        Raises:
+            ValueError: It is negative.
+        """
         if batch < 0:
             raise ValueError(f"batch={batch} must not be negative")
         self._start = batch
 
     def windows_of(self, epoch: int) -> np.ndarray:
-        """Return the first and one past the last position of each window in the lanes, (batches, 2) int64."""
+        """Return the first and one past the last position of each window in the lanes, (batches, 2) int64.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         length = self.lane_length
         if self.vary_bptt:
             ends = np.cumsum(self._drawn_windows(epoch))

@@ -22,11 +22,19 @@ class Remembering(ABC):
 
     @abstractmethod
     def chunks(self, text: str) -> list[str]:
-        """Return the text as pieces whose tokens depend on nothing but the piece."""
+        """Return the text as pieces whose tokens depend on nothing but the piece.
+
+        Args:
+            text: Any text, also an empty one.
+        """
 
     @abstractmethod
     def tokenize_chunks(self, chunks: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the tokens of each chunk; unlike a call this remembers nothing."""
+        """Return the tokens of each chunk; unlike a call this remembers nothing.
+
+        Args:
+            chunks: Some of what `chunks` returned.
+        """
 
     def __call__(self, text: str) -> list[str]:
         """Return the tokens of a text, `xxbos` first.

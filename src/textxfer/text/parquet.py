@@ -40,6 +40,9 @@ def read_parquet(
         errors: What to do with characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with rows whose text is empty or missing: `error`, or `skip` them.
 
+    Returns:
+        The documents; rows are read when it is iterated over, each time anew.
+
     Raises:
         FileNotFoundError: No such file.
         DataError: At once if it is no Parquet file or a column is missing; while iterating for a bad row.

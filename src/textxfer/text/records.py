@@ -41,6 +41,9 @@ def from_records(
         errors: What to do with characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with empty texts: `error`, or `skip` them.
 
+    Returns:
+        The documents; records are read when it is iterated over.
+
     Raises:
         TypeError: The records are a string or a mapping.
         DataError: While iterating, for a bad record.
@@ -80,6 +83,9 @@ def from_frame(
         only: A column and a value, such as `("split", "train")`: other rows are passed over. None: all are read.
         errors: What to do with characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with rows whose text is empty or missing: `error`, or `skip` them.
+
+    Returns:
+        The documents; rows are read when it is iterated over, each time anew.
 
     Raises:
         DataError: At once if a column is missing; while iterating for a bad row.

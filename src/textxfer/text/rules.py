@@ -73,23 +73,46 @@ class TextRules(Protocol):
         ...
 
     def pre(self, text: str) -> str:
-        """Return the text as the tokenizer is to see it."""
+        """Return the text as the tokenizer is to see it.
+
+        Args:
+            text: A text as it came.
+        """
         ...
 
     def post(self, tokens: Sequence[str]) -> list[str]:
-        """Return the tokens of a text as the model is to see them, `xxbos` first."""
+        """Return the tokens of a text as the model is to see them, `xxbos` first.
+
+        Args:
+            tokens: What the tokenizer made of the text that `pre` returned.
+        """
         ...
 
     def chunks(self, text: str) -> list[str]:
-        """Return the words of a text before `pre_chunk`; white space that is a token stands between them."""
+        """Return the words of a text before `pre_chunk`; white space that is a token stands between them.
+
+        Args:
+            text: A text as it came.
+        """
         ...
 
     def pre_chunk(self, chunk: str) -> str:
-        """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
+        """Rewrite one word; spaces in the result separate what is to be tokenized apart.
+
+        Args:
+            chunk: One of `chunks`.
+
+        Returns:
+            The word as the tokenizer is to see it.
+        """
         ...
 
     def post_chunk(self, tokens: Sequence[str]) -> list[str]:
-        """Return the tokens of one word as the model is to see them."""
+        """Return the tokens of one word as the model is to see them.
+
+        Args:
+            tokens: What the tokenizer made of the word.
+        """
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +135,9 @@ class Rules:
         mark_fields: Whether a text of one field begins with `xxfld 1`.
         normalize: Whether to bring characters to one form: Unicode NFC, straight quotes, three dots for the ellipsis,
             Windows-1252 for C1 controls, no soft hyphens or zero-width spaces.
+
+    Raises:
+        ValueError: A number is below its least value: 2 for runs, 1 for `min_upper`.
     """
 
     name: str
@@ -133,7 +159,7 @@ class Rules:
 
     @property
     def specials(self) -> tuple[str, ...]:
-        """The special tokens in the order of their ids: `xxunk` is 0, `xxpad` is 1."""
+        """The special tokens in the order of their ids; `xxunk` is 0, `xxpad` is 1."""
         return SPECIALS if self.mark_capitalised else tuple(token for token in SPECIALS if token != MAJ)
 
     @property
@@ -143,16 +169,29 @@ class Rules:
         return fingerprint({"version": VERSION, **parameters})
 
     def pre(self, text: str) -> str:
-        """Return the text as the tokenizer is to see it."""
+        """Return the text as the tokenizer is to see it.
+
+        Args: as `TextRules.pre`.
+        """
         words = re.split(r"([ \n]+)", self.pre_document(text))
         return "".join([self.pre_chunk(word) if word.strip() else word for word in words])
 
     def post(self, tokens: Sequence[str]) -> list[str]:
-        """Return the tokens of a text as the model is to see them."""
+        """Return the tokens of a text as the model is to see them.
+
+        Args: as `TextRules.post`.
+        """
         return [BOS, *self.post_chunk(tokens)]
 
     def pre_document(self, text: str) -> str:
-        """Clean a text: entities, line breaks, spaces, repeated words, marks of fields."""
+        """Clean a text: entities, line breaks, spaces, repeated words, marks of fields.
+
+        Args:
+            text: A text as it came.
+
+        Returns:
+            Words with one space or line break between them; two line breaks stand for an empty line.
+        """
         lines = tidy_spaces(self._clean(text)).split("\n")
         text = "\n".join([collapse_words(line, self.repeat_words, WREP) for line in lines])
         if self.mark_fields and not text.startswith(FLD):
@@ -160,7 +199,10 @@ class Rules:
         return text
 
     def chunks(self, text: str) -> list[str]:
-        """Return what `pre_document` leaves as a list: words, and a string of line breaks between lines."""
+        """Return what `pre_document` leaves as a list: words, and a string of line breaks between lines.
+
+        Args: as `TextRules.chunks`.
+        """
         chunks: list[str] = []
         blank = 0
         for line in self._clean(text).split("\n"):
@@ -178,7 +220,10 @@ class Rules:
         return chunks
 
     def pre_chunk(self, chunk: str) -> str:
-        """Rewrite one word; spaces in the result separate what is to be tokenized apart."""
+        """Rewrite one word; spaces in the result separate what is to be tokenized apart.
+
+        Args and Returns: as `TextRules.pre_chunk`.
+        """
         if chunk.isascii() and len(chunk) <= MAX_CHUNK and not self._odd.search(chunk):
             return chunk
         if self.repeat_chars <= 3:
@@ -197,7 +242,14 @@ class Rules:
         return " ".join(word.split()) if " " in word else word
 
     def post_chunk(self, tokens: Sequence[str]) -> list[str]:
-        """Lower the case of tokens and put marks before those that had one."""
+        """Lower the case of tokens and put marks before those that had one.
+
+        Args:
+            tokens: Tokens of one word or of a whole text.
+
+        Returns:
+            The tokens as the model is to see them.
+        """
         marked: list[str] = []
         for token in tokens:
             lower = token.lower()
@@ -216,6 +268,12 @@ class Rules:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Rules:
         """Build rules from what `to_dict` returned.
+
+        Args:
+            value: Fields by name; those left out have their defaults.
+
+        Returns:
+            The rules.
 
         Raises:
             ValueError: A parameter is unknown.
@@ -266,7 +324,14 @@ def _n_letters(word: str) -> int:
 
 
 def join_fields(fields: Sequence[str]) -> str:
-    """Join the fields of a document: one is left as it is, several are marked `xxfld 1`, `xxfld 2`, ..."""
+    """Join the fields of a document: one is left as it is, several are marked `xxfld 1`, `xxfld 2`, ...
+
+    Args:
+        fields: Texts of the fields, in their order.
+
+    Returns:
+        The text of the document.
+    """
     if len(fields) == 1:
         return fields[0]
     return " ".join(f"{FLD} {number} {text}" for number, text in enumerate(fields, 1))

@@ -21,6 +21,10 @@ from textxfer.text.vocab import Vocab
 class TokenStore:
     """Documents as token ids, with their labels and rows; made by `build`, `open` and `subset`.
 
+    Args:
+        built: A store as `store_build` made it or `store_files` read it.
+        docs: Indices of the documents to have, (D,); None for all.
+
     Attributes:
         path: The folder; None if the store is in memory.
         vocab: What the ids mean.
@@ -89,6 +93,9 @@ class TokenStore:
             overwrite: Replace a folder that holds a different store.
             progress: Show on the standard error stream how far it has come, and at the end MB/s and tokens/s.
 
+        Returns:
+            The store, new or opened.
+
         Raises:
             DataError: No documents, a label that `like` does not have, or a different store in the folder.
             ValueError: Arguments that contradict each other.
@@ -116,6 +123,9 @@ class TokenStore:
             vocab: The vocabulary that the store must have, such as a model's.
             verify: Whether to read all ids once and compare their checksum.
 
+        Returns:
+            The store.
+
         Raises:
             FileNotFoundError: No such folder, or it holds no store.
             DataError: A file is missing or damaged, or the vocabulary is another one.
@@ -129,7 +139,7 @@ class TokenStore:
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """Where documents begin and end in `ids`: document i is `ids[offsets[i]:offsets[i + 1]]` (int64, (D + 1,))."""
+        """Bounds of the documents in `ids`, (D + 1,) int64; document i begins at `offsets[i]`."""
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
 
     @property
@@ -189,6 +199,9 @@ class TokenStore:
 
         Returns:
             Indices of the training and of the validation documents, each ascending.
+
+        Raises:
+            ValueError: `valid` is not between 0 and 1, or leaves no document for validation.
         """
         if not 0 < valid < 1:
             raise ValueError(f"valid={valid} must be a share between 0 and 1")
@@ -204,7 +217,7 @@ class TokenStore:
         return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
     def oov_share(self) -> float:
-        """Share of tokens that are not in the vocabulary, `xxbos` not counted."""
+        """Return the share of tokens that are not in the vocabulary, 0 to 1; `xxbos` does not count."""
         tokens = self.n_tokens - len(self)
         return float(np.count_nonzero(self.ids == self.vocab.unk_id)) / tokens if tokens else 0.0
 

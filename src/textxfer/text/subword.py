@@ -70,6 +70,9 @@ class SubwordTokenizer(Remembering):
             coverage: Share of the characters in the texts that get pieces of their own, in (0, 1]; the rarest others
                 are written as bytes.
 
+        Returns:
+            The tokenizer.
+
         Raises:
             DataError: The texts hold no words.
             ValueError: `size` is too small for the characters of the texts, or an argument is out of its range.
@@ -98,7 +101,7 @@ class SubwordTokenizer(Remembering):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the tokens: model, rules and normalization."""
+        """SHA-256 of everything that decides the tokens (model, rules and normalization)."""
         parts = {"kind": self.kind, "rules": self.rules.fingerprint, "normalize": self.normalize, "model": self._digest}
         return fingerprint(parts)
 
@@ -110,6 +113,12 @@ class SubwordTokenizer(Remembering):
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> SubwordTokenizer:
         """Build a tokenizer from what `to_dict` returned.
+
+        Args:
+            value: `rules`, `normalize` and `model`, as strings and JSON values.
+
+        Returns:
+            The tokenizer.
 
         Raises:
             DataError: Something is missing, or the model is damaged.

@@ -51,6 +51,9 @@ def read_csv(
         errors: What to do with bytes and characters that are no text: `strict` stops, `replace` puts U+FFFD for them.
         on_empty: What to do with rows whose text is empty: `error`, or `skip` them.
 
+    Returns:
+        The documents; rows are read when it is iterated over, each time anew.
+
     Raises:
         FileNotFoundError: No such file.
         DataError: At once for an empty file or a missing column; while iterating for a bad row.

@@ -41,7 +41,11 @@ class Tokenizer(Protocol):
         ...
 
     def __call__(self, text: str) -> list[str]:
-        """Return the tokens of a text, `xxbos` first."""
+        """Return the tokens of a text, `xxbos` first.
+
+        Args:
+            text: Any text, also an empty one.
+        """
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +93,11 @@ class _WordTokenizer(Remembering):
         return {"kind": self.kind, "rules": self.rules.to_dict()}
 
     def reference(self, text: str) -> list[str]:
-        """Return the same tokens the plain way: all rules, the tokenizer and all rules again over the whole text."""
+        """Return the same tokens the plain way: all rules, the tokenizer and all rules again over the whole text.
+
+        Args:
+            text: Any text, also an empty one.
+        """
         return self.rules.post(self._split_text(self.rules.pre(text)))
 
     def chunks(self, text: str) -> list[str]:

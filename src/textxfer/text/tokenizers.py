@@ -12,6 +12,12 @@ from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
 def tokenizer_from_dict(value: dict[str, Any]) -> Tokenizer:
     """Build a tokenizer from what its `to_dict` returned.
 
+    Args:
+        value: JSON values with a `kind`: `spacy`, `rules` or `subword`.
+
+    Returns:
+        The tokenizer.
+
     Raises:
         ValueError: It is a kind of tokenizer that this version does not know, or a parameter is wrong.
         DataError: A subword model is damaged.

@@ -64,6 +64,9 @@ class Vocab:
             keep: Tokens to have in any case, such as those of a pretrained model; the others of them follow the
                 chosen tokens, on top of `max_size`.
 
+        Returns:
+            The vocabulary; its unknown token has the counts of all tokens left out.
+
         Raises:
             ValueError: `max_size` leaves no room for anything but special tokens, or `min_count` is below 1.
         """
@@ -98,26 +101,44 @@ class Vocab:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the tokens in their order: equal if and only if ids mean the same."""
+        """SHA-256 of the tokens in their order, equal if and only if ids mean the same."""
         return fingerprint(self.tokens)
 
     def ids(self, tokens: Sequence[str]) -> np.ndarray:
-        """Return the ids (int64) of tokens; those not in the vocabulary become `xxunk`."""
+        """Return the ids of tokens (int64, (N,)); those not in the vocabulary become `xxunk`.
+
+        Args:
+            tokens: N tokens.
+        """
         return np.fromiter(map(self._index.get, tokens, repeat(self.unk_id)), np.int64, len(tokens))
 
     def to_tokens(self, ids: Iterable[int]) -> list[str]:
-        """Return the tokens of ids."""
+        """Return the tokens of ids.
+
+        Args:
+            ids: The ids, each below the size of the vocabulary.
+        """
         tokens = self.tokens
         return [tokens[i] for i in ids]
 
     def save(self, path: str | Path) -> None:
-        """Write the vocabulary as JSON, atomically."""
+        """Write the vocabulary as JSON, atomically.
+
+        Args:
+            path: The file; an existing one is replaced.
+        """
         value = {"format": FORMAT, "fingerprint": self.fingerprint, "tokens": self.tokens, "counts": self.counts}
         write_json(Path(path), value)
 
     @classmethod
     def load(cls, path: str | Path) -> Vocab:
         """Read a vocabulary.
+
+        Args:
+            path: A file that `save` wrote.
+
+        Returns:
+            The vocabulary.
 
         Raises:
             FileNotFoundError: There is no such file.

@@ -50,6 +50,9 @@ _SET_BY = {
 class Step:
     """All that lives for one batch; made anew for each, so nothing leaks from the last one.
 
+    Args:
+        batch: What the loader gave; it is taken apart into `inputs`, `target` and `n`.
+
     Attributes:
         index: Number of the batch within its pass, from 0.
         training: Whether this batch trains.
@@ -95,7 +98,11 @@ class Step:
             raise StepError(f"a step has no field {name!r}; it has {', '.join(self.__slots__)}")
 
     def has(self, name: str) -> bool:
-        """Whether a field has been set."""
+        """Whether a field has been set.
+
+        Args:
+            name: Name of an attribute, such as `loss`.
+        """
         try:
             object.__getattribute__(self, name)
         except AttributeError:
@@ -168,8 +175,9 @@ class Progress:
 class Callback:
     """Base class of all callbacks: override the events that you need.
 
-    A callback keeps what it needs in its own attributes and gets the learner as an argument; it reads and changes the
-    batch through `learn.step`. Its constructor's arguments must be kept under their own names: `repr` shows them.
+    A callback keeps what it needs in its own attributes. Every event gets the learner as its argument `learn`; the
+    batch is read and changed through `learn.step`. The arguments of the constructor must be kept under their own names:
+    `repr` shows them.
 
     Class attributes:
         order: The phase in which the callback acts, see `Order`.
@@ -244,7 +252,11 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Take back what `state_dict` returned.
+
+        Args:
+            state: The same keys and values, read from a file; tensors are on the CPU.
+        """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a method that looks like an event and is none."""

@@ -16,7 +16,12 @@ from torch import nn
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Parameters that are frozen, and get their rate, together."""
+    """Parameters that are frozen, and get their rate, together.
+
+    Args:
+        name: What histories and the optimizer call it, such as `lstm1`.
+        params: Its parameters.
+    """
 
     name: str
     params: tuple[nn.Parameter, ...]
@@ -77,6 +82,9 @@ class Optimizer:
         eps: Added to the root of the second moment, > 0.
         weight_decay: >= 0; biases and norms (one-dimensional parameters) do not decay.
         momentum: Momentum of `sgd`, in [0, 1).
+
+    Raises:
+        ValueError: There is no such `kind`.
     """
 
     kind: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -94,6 +102,12 @@ class Optimizer:
 
         Each parameter group has the keys `name` (such as `lstm1/decay`), `layer` (the layer group's name), `lr`
         and `base_lr`, the rate that schedules multiply.
+
+        Args:
+            groups: The layer groups, from input to output.
+
+        Returns:
+            The optimizer, with rates of 0: each fit sets its own.
         """
         param_groups = [part for group in groups for part in self._split(group)]
         shared = {"lr": 0.0, "fused": _fused(param_groups)}

@@ -83,7 +83,7 @@ class History:
             epoch: Epoch in the fit, from 0.
             batch: Batch in the epoch, from 0.
             step: Optimizer updates made in the fit so far.
-            loss: Reported loss; a tensor is copied and read later.
+            loss: Reported loss, a number or a scalar tensor, which is copied and read later.
             n: Number of targets that count.
             lrs: Learning rate of each layer group that trains.
             momentum: Momentum or first beta, if the optimizer has one.
@@ -97,7 +97,14 @@ class History:
             self._steps[name].append(value)
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
-        """Add the row of an epoch; it needs the keys `fit` and `epoch`, its values are numbers, texts or None."""
+        """Add the row of an epoch.
+
+        Args:
+            row: Numbers, texts or None by name, with the keys `fit` and `epoch`.
+
+        Raises:
+            ValueError: One of the two is missing.
+        """
         if missing := {"fit", "epoch"} - row.keys():
             raise ValueError(f"the row of an epoch lacks {', '.join(sorted(missing))}: {dict(row)}")
         self.epochs.append({name: _plain(name, value) for name, value in row.items()})
@@ -114,7 +121,14 @@ class History:
         return self._steps
 
     def column(self, name: str) -> list[Any]:
-        """Return one value per epoch; None where the row has no such value. KeyError if no row has it."""
+        """Return one value per epoch; None where the row has no such value.
+
+        Args:
+            name: Key of the rows, such as `valid_loss`.
+
+        Raises:
+            KeyError: No row has it.
+        """
         if not any(name in row for row in self.epochs):
             names = ", ".join(history_view.column_names(self.epochs))
             raise KeyError(f"no epoch has {name!r}; there are {names or 'none'}")
@@ -146,6 +160,12 @@ class History:
     def from_json(cls, data: Mapping[str, Any]) -> History:
         """Build a history from what `to_json` returned.
 
+        Args:
+            data: JSON values.
+
+        Returns:
+            The history.
+
         Raises:
             ValueError: The data are of another format, or the columns differ in length.
         """
@@ -158,7 +178,14 @@ class History:
         return self.to_json()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace all rows by those of a state that `state_dict` returned."""
+        """Replace all rows by those of a state that `state_dict` returned.
+
+        Args:
+            state: JSON values as `to_json` returns them.
+
+        Raises:
+            ValueError: They are of another format, or the columns differ in length.
+        """
         if state.get("format") != FORMAT:
             raise ValueError(f"the history has format {state.get('format')!r}; this version reads format {FORMAT}")
         steps = _decode(state["steps"])
@@ -168,12 +195,23 @@ class History:
         self.epochs, self._steps, self._pending = _decode(state["epochs"]), steps, []
 
     def save(self, path: str | Path) -> None:
-        """Write a JSON file, whole or not at all."""
+        """Write a JSON file, whole or not at all.
+
+        Args:
+            path: The file; an existing one is replaced.
+        """
         write_text(path, json.dumps(self.to_json(), allow_nan=False))
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read a file that `save` wrote."""
+        """Read a file that `save` wrote.
+
+        Args:
+            path: A file that `save` wrote.
+
+        Returns:
+            The history.
+        """
         return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
 
     def table(self) -> str:
@@ -186,9 +224,27 @@ class History:
 
         return DataFrame(self.epochs, columns=history_view.column_names(self.epochs) or None)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the training loss of each batch and the validation loss of each epoch, over all fits."""
-        return history_view.plot_losses(self, ax)
+    def plot(self, name: str = "loss", ax: Axes | None = None) -> Axes:
+        """Draw the losses, the learning rates or a column of the epochs such as `perplexity`, over all fits.
+
+        Args:
+            name: `loss` for the training loss of each batch and the validation loss of each epoch, `rates` for the
+                learning rate of each layer group; else a column.
+            ax: Where to draw; new axes if None.
+
+        Returns:
+            The axes.
+
+        Raises:
+            KeyError: No epoch has such a value.
+            ValueError: The column holds no numbers, or the history no batches whose rates could be drawn.
+        """
+        if name == "loss":
+            return history_view.plot_losses(self, ax)
+        if name == "rates":
+            return history_view.plot_rates(self, ax)
+        self.column(name)
+        return history_view.plot_column(self, name, ax)
 
     def __str__(self) -> str:
         return self.table()

@@ -45,7 +45,7 @@ class Learner(Generic[Model]):
         model: Returns a prediction tensor, or a record with a field `logits`. It may list its layer groups
             (`layer_groups()`), from input to output.
         loaders: Training and validation batches.
-        loss_fn: From prediction and target to the mean loss over the targets that count.
+        loss_fn: From prediction and target to the mean loss over the targets that count, a scalar.
         metrics: Computed on validation data beside the loss, weighted by what counts.
         callbacks: Act in every fit of this learner.
         optimizer: How to build the optimizer; its moments live as long as the learner.
@@ -165,7 +165,14 @@ class Learner(Generic[Model]):
 
     @contextmanager
     def activated(self, callbacks: Sequence[Callback] = ()) -> Iterator[None]:
-        """Let the learner's own callbacks and the given ones act; back to what was before on the way out."""
+        """Let the learner's own callbacks and the given ones act; back to what was before on the way out.
+
+        Args:
+            callbacks: Act beside the learner's own.
+
+        Raises:
+            RuntimeError: A fit is running.
+        """
         if self.in_fit:
             raise RuntimeError("a fit of this learner is already running: call fit() after it, not from a callback")
         self.dispatch = Dispatcher([*self.callbacks, *callbacks])
@@ -221,7 +228,18 @@ class Learner(Generic[Model]):
         self.fit(n_epochs, lr, [*callbacks, ParamSchedule(lr=SlantedTriangular(cut, ratio))])
 
     def lr_find(self, start: float = 1e-7, end: float = 10.0, n_steps: int = 100) -> LRFinderResult:
-        """Try rates from `start` to `end` and report the loss at each; leaves no trace on the learner."""
+        """Try rates and report the loss at each; leaves no trace on the learner.
+
+        Args:
+            start: First rate, > 0.
+            end: Last rate, > `start`; the test ends earlier where the loss explodes.
+            n_steps: Number of updates, >= 2; the rate grows by the same factor with each.
+
+        Returns:
+            Rates, losses and two suggestions.
+
+        Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3.
+        """
         from textxfer.training.lr_find import find_lr
 
         return find_lr(self, start, end, n_steps)
@@ -229,14 +247,31 @@ class Learner(Generic[Model]):
     # ---- evaluation ----------------------------------------------------------------------------------------------
 
     def validate(self, loader: Loader | None = None) -> dict[str, float]:
-        """Compute loss and metrics over a loader (the validation loader); fires no fit events, writes no history."""
+        """Compute loss and metrics; fires no fit events, writes no history.
+
+        Args:
+            loader: The batches; the learner's validation loader if None.
+
+        Returns:
+            The figures by name, `loss` among them.
+
+        Raises:
+            ValueError: There is no loader.
+        """
         loader = loader or self.loaders.valid
         if loader is None:
             raise ValueError("this learner has no validation loader: pass one to validate()")
         return validate(self, loader)
 
     def predict(self, loader: Loader) -> Tensor:
-        """Predict every batch of a loader; the rows come in the loader's order, on the CPU."""
+        """Predict every batch of a loader.
+
+        Args:
+            loader: The batches, with or without targets.
+
+        Returns:
+            The predictions of all batches one after the other, such as (N, C), float32, on the CPU.
+        """
         return predict(self, loader)
 
     # ---- what callbacks and users ask for ------------------------------------------------------------------------
@@ -253,6 +288,9 @@ class Learner(Generic[Model]):
     def callback(self, cls: type[AnyCallback]) -> AnyCallback:
         """Return the callback of a class: the one that acts in the current fit, or one of the learner's own.
 
+        Args:
+            cls: The class, or one that it is derived from.
+
         Raises:
             KeyError: If there is none; the message lists those present.
         """
@@ -263,11 +301,22 @@ class Learner(Generic[Model]):
         raise KeyError(f"no {cls.__name__} among the callbacks; present: {names}")
 
     def plan_updates(self, every: int) -> None:
-        """Plan one update per `every` batches, and one at the end of each epoch: what schedules count."""
+        """Plan the fit's updates, which schedules count: one per group of batches, and one at the end of each epoch.
+
+        Args:
+            every: Batches in a group, >= 1.
+        """
         self.progress = replace(self.progress, n_steps=sum(ceil(length / every) for length in self._lengths))
 
     def freeze_to(self, index: int) -> None:
-        """Train the layer groups from `index` on and freeze those below; a negative index counts from the end."""
+        """Train the layer groups from an index on and freeze those below.
+
+        Args:
+            index: The first group that trains; negative ones count from the end, the number of groups freezes all.
+
+        Raises:
+            ValueError: The model has no such group.
+        """
         n_groups = len(self.groups)
         if not -n_groups <= index <= n_groups:
             raise ValueError(f"freeze_to({index}): this model has {n_groups} layer groups")
@@ -282,7 +331,14 @@ class Learner(Generic[Model]):
         self.freeze_to(0)
 
     def set_trainable(self, indices: Collection[int]) -> None:
-        """Train exactly the layer groups of the given indices (0-based, from the input)."""
+        """Train exactly these layer groups.
+
+        Args:
+            indices: Their indices, from 0 at the input; none freezes all.
+
+        Raises:
+            ValueError: The model has no such group.
+        """
         chosen = tuple(sorted(set(indices)))
         if chosen and not (chosen[0] >= 0 and chosen[-1] < len(self.groups)):
             raise ValueError(f"layer groups {chosen} asked for; this model has 0 to {len(self.groups) - 1}")
@@ -296,16 +352,33 @@ class Learner(Generic[Model]):
                 self.dispatch.table(training=True)(Callback.on_freeze, self)
 
     def show_loop(self, callbacks: Sequence[Callback] = ()) -> None:
-        """Print the loop, with the callbacks of the current or next fit at the lines where they act."""
+        """Print the loop, with the callbacks of the current or next fit at the lines where they act.
+
+        Args:
+            callbacks: Those that the next fit is to have, beside the learner's own; of no account within a fit.
+        """
         print((self.dispatch if self.in_fit else Dispatcher([*self.callbacks, *callbacks])).describe())
 
     def save(self, folder: str | Path) -> Path:
-        """Write the full training state below a folder and return the new sub-folder.
+        """Write the full training state into a new sub-folder.
 
         May be called outside of fits and, from callbacks, in `after_batch` of training and in `after_epoch`.
+
+        Args:
+            folder: Where the sub-folder `step-...` goes.
+
+        Returns:
+            The sub-folder.
         """
         return checkpoint.save(self, Path(folder))
 
     def resume(self, folder: str | Path) -> None:
-        """Take back the state that `save` wrote; the next call of the interrupted `fit...` goes on where it was."""
+        """Take back the state that `save` wrote; the next call of the interrupted `fit...` goes on where it was.
+
+        Args:
+            folder: What `save` was given, for the latest state, or the sub-folder of another one.
+
+        Raises:
+            CheckpointError: There is no state, it is damaged or does not fit the learner, or a fit is running.
+        """
         checkpoint.resume(self, Path(folder))

@@ -36,7 +36,14 @@ class LRFinderResult:
     valley: float | None
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw loss against rate with both suggestions marked; the last, diverging losses may lie above the frame."""
+        """Draw loss against rate with both suggestions marked; the last, diverging losses may lie above the frame.
+
+        Args:
+            ax: Where to draw; new axes if None.
+
+        Returns:
+            The axes.
+        """
         ax = new_axes() if ax is None else ax
         ax.plot(self.lrs, self.losses, color=BLUE, alpha=0.3, linewidth=0.8, label="loss")
         ax.plot(self.lrs, self.smoothed, color=BLUE, linewidth=1.8, label="smoothed")

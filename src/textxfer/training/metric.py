@@ -56,10 +56,19 @@ class Metric(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Take back what `state_dict` returned.
+
+        Args:
+            state: The same keys and values, read from a file; tensors are on the CPU.
+        """
 
     def is_better(self, new: float, old: float) -> bool:
-        """Whether `new` is a better figure than `old`. NaN is worse than any number."""
+        """Whether `new` is a better figure than `old`. NaN is worse than any number.
+
+        Args:
+            new: Figure of a later pass.
+            old: Figure of an earlier pass, such as the best so far.
+        """
         if math.isnan(new) or math.isnan(old):
             return math.isnan(old) and not math.isnan(new)
         return new < old if self.better == "lower" else new > old
@@ -83,11 +92,18 @@ class SumMetric(Metric):
 
     @abstractmethod
     def sums(self, pred: Tensor, target: Tensor, n: int, loss: Tensor) -> Tensor:
-        """Return what one batch adds: a vector of the same length for each batch, any numeric type."""
+        """Return what one batch adds: a vector, (K,), of the same length K for each batch, any numeric type.
+
+        Args: as `Metric.update`.
+        """
 
     @abstractmethod
     def value(self, totals: Sequence[float]) -> float:
-        """Return the figure that belongs to the sums."""
+        """Return the figure that belongs to the sums.
+
+        Args:
+            totals: The sums over all batches, as numbers.
+        """
 
     def reset(self) -> None:
         """Forget everything: a pass begins."""

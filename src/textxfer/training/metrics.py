@@ -73,6 +73,9 @@ class Mean(SumMetric):
         fn: `(pred, target) -> scalar tensor`, the mean over the batch. It must not wait for the device.
         name: Key of the figure.
         better: Which values are better: "lower" or "higher".
+
+    Raises:
+        ValueError: `better` is neither of the two.
     """
 
     def __init__(self, fn: Callable[[Tensor, Tensor], Tensor], name: str, better: Better) -> None:
@@ -82,7 +85,11 @@ class Mean(SumMetric):
         self.fn, self.name, self.better = fn, name, better
 
     def sums(self, pred: Tensor, target: Tensor, n: int, loss: Tensor) -> Tensor:
-        """Return (summed value, number of targets)."""
+        """Return (summed value, number of targets).
+
+        Raises:
+            ValueError: The function returned something else than a scalar.
+        """
         mean = self.fn(pred, target)
         if mean.numel() != 1:
             raise ValueError(f"{self!r}: the function must return the mean of the batch, not shape {tuple(mean.shape)}")
@@ -136,6 +143,9 @@ class F1(SumMetric):
             counts summed over classes (for one label per document this is the accuracy); "binary": of class 1, for
             two classes.
         name: Key of the figure.
+
+    Raises:
+        ValueError: There is no such average.
     """
 
     better = "higher"
@@ -147,7 +157,11 @@ class F1(SumMetric):
         self.average, self.name = average, name
 
     def sums(self, pred: Tensor, target: Tensor, n: int, loss: Tensor) -> Tensor:
-        """Return per class: hits, predictions, occurrences; (3 * C,)."""
+        """Return per class: hits, predictions, occurrences; (3 * C,).
+
+        Raises:
+            ValueError: The average is "binary" and there are not two classes.
+        """
         classes = pred.shape[-1]
         if self.average == "binary" and classes != 2:
             raise ValueError(f'F1(average="binary") is for 2 classes, but the model predicts {classes}')

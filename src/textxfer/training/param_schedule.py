@@ -21,10 +21,15 @@ class ParamSchedule(Callback):
     Args:
         lr: Multiples of the base learning rates; None leaves the rates alone.
         momentum: Momentum itself: `momentum` of SGD, the first of Adam's `betas`; None leaves it alone.
+
+    Raises:
+        TypeError: An argument is no schedule.
+        ValueError: Neither is given.
     """
 
     order = Order.SCHEDULE
     train_only = True
+    repeatable = True  # one for the rate and one for the momentum; `before_fit` refuses two for the same
 
     def __init__(self, lr: Schedule | None = None, momentum: Schedule | None = None) -> None:
         for name, schedule in (("lr", lr), ("momentum", momentum)):
@@ -38,7 +43,11 @@ class ParamSchedule(Callback):
         self._started = False
 
     def before_fit(self, learn: Learner) -> None:
-        """Remember what is about to change; refuse a second schedule of the same parameter."""
+        """Remember what is about to change; refuse a second schedule of the same parameter.
+
+        Raises:
+            ValueError: Another callback has a schedule of the same parameter.
+        """
         self._momentum_before = []
         others = [cb for cb in learn.active_callbacks if isinstance(cb, ParamSchedule) and cb is not self]
         for other, name in product(others, ("lr", "momentum")):

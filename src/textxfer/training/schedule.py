@@ -158,6 +158,10 @@ class Piecewise(Schedule):
 
     Args:
         parts: Pairs (share of the updates, schedule); shares are positive and sum to 1 (within 1e-6).
+
+    Raises:
+        TypeError: A part is no schedule.
+        ValueError: A share is not positive, or the shares do not sum to 1.
     """
 
     parts: tuple[tuple[float, Schedule], ...]

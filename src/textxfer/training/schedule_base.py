@@ -24,14 +24,27 @@ class Schedule(ABC):
 
     @abstractmethod
     def value(self, fraction: float) -> float:
-        """Return the value when `fraction` of the updates, 0 to 1, are done."""
+        """Return the value at a point of the fit.
+
+        Args:
+            fraction: Share of the updates that are done, 0 to 1.
+        """
 
     def __call__(self, fraction: float) -> float:
-        """Return the value when `fraction` of the updates are done; below 0 counts as 0, above 1 as 1."""
+        """Return the value at any point of the fit, also one outside of it.
+
+        Args:
+            fraction: Share of the updates that are done; below 0 counts as 0, above 1 as 1.
+        """
         return self.value(min(max(fraction, 0.0), 1.0))
 
     def at(self, step: int, n_steps: int) -> float:
-        """Return the value for update number `step` (from 0) of `n_steps`."""
+        """Return the value for an update.
+
+        Args:
+            step: Number of the update, from 0.
+            n_steps: Updates of the whole fit, >= 1.
+        """
         return self(step / positive(n_steps))
 
     def to_dict(self) -> dict[str, Any]:
@@ -40,11 +53,26 @@ class Schedule(ABC):
 
     @classmethod
     def from_fields(cls, values: Mapping[str, Any]) -> Schedule:
-        """Build a schedule of this class from the fields of its JSON form."""
+        """Build a schedule of this class from the fields of its JSON form.
+
+        Args:
+            values: The fields by name.
+
+        Returns:
+            The schedule.
+        """
         return cls(**values)
 
     def plot(self, n_steps: int = 1000, ax: Axes | None = None) -> Axes:
-        """Draw the values of a fit of `n_steps` updates; returns the axes, shows nothing."""
+        """Draw the values of a fit; shows nothing.
+
+        Args:
+            n_steps: Updates of the fit, >= 1.
+            ax: Where to draw; new axes if None.
+
+        Returns:
+            The axes.
+        """
         from textxfer.training.figures import new_axes
 
         ax = new_axes() if ax is None else ax
@@ -55,6 +83,12 @@ class Schedule(ABC):
 
 def schedule_from_dict(data: Mapping[str, Any]) -> Schedule:
     """Build the schedule that `Schedule.to_dict` wrote.
+
+    Args:
+        data: JSON values with the class name as `kind`.
+
+    Returns:
+        The schedule.
 
     Raises:
         ValueError: Its kind or one of its fields is unknown, missing or out of range.

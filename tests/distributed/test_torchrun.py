@@ -1,0 +1,143 @@
+"""The command line and scripts under torchrun, also when a process is killed; two hosts, where there is root."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.distributed.launch import end, environment, start, torchrun
+from textxfer.cli import main
+
+WORDS = ["red", "green", "blue", "cat", "dog", "bird", "one", "two", "three", "four"]
+OPTIONS = (
+    *("--breaks", "blank", "--tokenizer", "rules", "--recipe", "small", "--embed", "12", "--hidden", "16"),
+    *("--layers", "2", "--max-vocab", "100", "--epochs", "2", "--batch-size", "8", "--valid", "0.1"),
+    *("--device", "cpu", "--precision", "fp32", "--save-minutes", "0.001"),
+)
+KILLED = ("tests/distributed/killed.py",)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    generator = random.Random(0)
+    path.write_text("\n\n".join(" ".join(generator.choices(WORDS, k=30)) for _ in range(120)))
+    return path
+
+
+@pytest.fixture
+def no_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+
+
+def pretrain(text: Path, out: str) -> list[str]:
+    return ["pretrain", str(text), *OPTIONS, "--store", str(text.parent / "ids"), "--out", str(text.parent / out)]
+
+
+def weights(text: Path, out: str) -> dict[str, torch.Tensor]:
+    return load_file(text.parent / out / "model" / "model.safetensors")
+
+
+def test_a_killed_process_is_restarted_and_the_run_ends_as_an_unbroken_one(text: Path) -> None:
+    whole = torchrun(pretrain(text, "whole"), "--standalone")
+    assert whole.code == 0, whole.out
+    assert whole.out.count("vocabulary:") == 1  # one process speaks
+    broken = torchrun(["1", "6", *pretrain(text, "broken")], "--standalone", "--max-restarts", "1", script=KILLED)
+    assert broken.code == 0, broken.out
+    assert "hears no more from another one" in broken.out
+    assert "started again by torchrun: going on from" in broken.out
+    one, other = weights(text, "whole"), weights(text, "broken")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not (text.parent / "broken.unfinished").exists()
+
+
+@pytest.mark.usefixtures("no_restarts")
+def test_what_needs_one_process_says_so(
+    text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", "localhost")):
+        monkeypatch.setenv(name, value)
+    assert main(["show", str(text)]) == 2
+    assert "textxfer show (process 1): error: this command is run by one process" in capsys.readouterr().err
+
+
+# ---- two hosts -----------------------------------------------------------------------------------------------------
+
+SPACES, ADDRESSES = ("txf-a", "txf-b"), ("10.231.77.1", "10.231.77.2")
+
+
+def ip(*arguments: str, check: bool = True) -> None:
+    subprocess.run(["ip", *arguments], check=check, capture_output=True)
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[str, ...]]:
+    """Two network namespaces with a cable between them: what they share is the disk."""
+    if os.name != "posix" or os.geteuid() != 0 or not Path("/usr/sbin/ip").exists():
+        pytest.skip("network namespaces need root and the command ip")
+    try:
+        for space in SPACES:
+            ip("netns", "add", space)
+        ip("link", "add", "txf0", "netns", SPACES[0], "type", "veth", "peer", "name", "txf0", "netns", SPACES[1])
+        for space, address in zip(SPACES, ADDRESSES):
+            ip("-n", space, "address", "add", f"{address}/24", "dev", "txf0")
+            for device in ("lo", "txf0"):
+                ip("-n", space, "link", "set", device, "up")
+    except subprocess.CalledProcessError as error:
+        for space in SPACES:
+            ip("netns", "delete", space, check=False)
+        pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
+    yield SPACES
+    for space in SPACES:
+        ip("netns", "delete", space, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [False, True])
+def test_two_hosts(text: Path, hosts: tuple[str, ...], killed: bool) -> None:
+    whole = torchrun(pretrain(text, f"one-host-{killed}"), "--standalone")
+    assert whole.code == 0, whole.out
+    out = f"two-hosts-{killed}"
+    options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "2", "--rdzv-backend", "c10d"]
+    options += ["--rdzv-endpoint", f"{ADDRESSES[0]}:29400", "--rdzv-id", out]
+    program = [*KILLED, "1", "6", *pretrain(text, out)] if killed else ["-m", "textxfer", *pretrain(text, out)]
+    processes = []
+    for space, address in zip(hosts, ADDRESSES):
+        python = ["ip", "netns", "exec", space, sys.executable, "-W", "ignore", "-m", "torch.distributed.run"]
+        host = ["--local-addr", address]
+        env = environment(PYTHONWARNINGS="ignore", GLOO_SOCKET_IFNAME="txf0")
+        processes.append(start([*python, *options, *host, *program], env))
+    for ended in [end(process, 240) for process in processes]:
+        assert ended.code == 0, ended.out
+    one, other = weights(text, f"one-host-{killed}"), weights(text, out)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_a_script_of_ones_own(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.programs.toys import TINY, task\n"
+        "from textxfer import distributed, ulmfit\n"
+        "data = task(90)\n"
+        "lm = ulmfit.finetune(data, None, recipe=TINY, precision='fp32', device='cpu')\n"
+        "learn = ulmfit.classify(data, lm.model.encoder, recipe=TINY, precision='fp32', device='cpu')\n"
+        "if distributed.is_main():\n"
+        "    ulmfit.save(sys.argv[1], learn, data)\n"
+        "    print('accuracy', learn.history[-1]['accuracy'])\n"
+    )
+    ended = torchrun([str(tmp_path / "model")], "--standalone", script=[str(script)])
+    assert ended.code == 0, ended.out
+    assert float(ended.out.rpartition("accuracy")[2]) > 0.5
+    assert (tmp_path / "model" / "model.safetensors").is_file()
