@@ -59,7 +59,7 @@ def language_model(
             direction. None starts from random weights.
         recipe: Sizes of a new model and the numbers of the training.
         training: Numbers other than the recipe's.
-        callbacks: Added to those of the recipe.
+        callbacks: Added to those of the recipe; a `Report` among them takes the place of the one there.
         backward: Read the texts from the end to the start.
         precision: `bf16` where the hardware computes in it, or `fp32`.
         device: Where to train; the GPU if there is one.
@@ -76,7 +76,7 @@ def language_model(
     train = LMBatches(data.train, size, bptt, seed=seed, vary_bptt=training.vary_bptt, **shared)
     valid = None if data.valid is None else LMBatches(data.valid, size, bptt, shuffle=False, **shared)
     parts = [*_together(place, callbacks), CarryHidden(), *_common(training, precision)]
-    parts += [Report(unit="tokens"), *callbacks]
+    parts += [*_report("tokens", callbacks), *callbacks]
     if training.rescale_lr:
         parts.append(WindowRate(bptt))
     return Learner(
@@ -111,7 +111,7 @@ def classifier(
         encoder: Encoder of the task's language model (`learn.model.encoder`); None starts from random weights.
         recipe: Sizes of a new model and the numbers of the training.
         training: Numbers other than the recipe's.
-        callbacks: Added to those of the recipe.
+        callbacks: Added to those of the recipe; a `Report` among them takes the place of the one there.
         backward: Read the texts from the end to the start.
         precision: `bf16` where the hardware computes in it, or `fp32`.
         device: Where to train; the GPU if there is one.
@@ -137,7 +137,8 @@ def classifier(
     valid = None
     if data.valid is not None:
         valid = ClassBatches(data.valid, -(-_VALID_BATCH // place.world), shuffle=False, **shared)
-    parts = [*_together(place, callbacks), *_common(training, precision), Report(unit="documents"), *callbacks]
+    parts = [*_together(place, callbacks), *_common(training, precision)]
+    parts += [*_report("documents", callbacks), *callbacks]
     return Learner(
         model,
         Loaders(train, valid),
@@ -201,6 +202,11 @@ def _together(place: distributed.Place, callbacks: Sequence[Callback]) -> list[C
     if place.world == 1 or any(isinstance(callback, DataParallel) for callback in callbacks):
         return []
     return [DataParallel()]
+
+
+def _report(unit: Literal["tokens", "documents"], callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return what shows the progress, unless the caller has chosen how."""
+    return [] if any(isinstance(callback, Report) for callback in callbacks) else [Report(unit=unit)]
 
 
 def _common(training: Training, precision: Precision) -> list[Callback]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -130,7 +130,10 @@ class Predictor:
 
         Raises:
             DataError: If a text is empty; the message names its place.
+            TypeError: `texts` is a mapping, of which only the keys would be read.
         """
+        if isinstance(texts, Mapping):
+            raise TypeError("texts must be a list of texts; of a dict take the values that are texts")
         if not texts:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
         store = TokenStore.build(None, from_texts(texts), self.artifact.tokenizer, vocab=self.artifact.vocab)

@@ -73,7 +73,7 @@ class Dropouts:
         Args:
             factor: The factor, >= 0; no product may reach 1.
         """
-        return Dropouts(**{name: value * factor for name, value in asdict(self).items()})
+        return Dropouts(**{name: round(value * factor, 6) for name, value in asdict(self).items()})
 
     def apply(self, config: AWDLSTMConfig) -> AWDLSTMConfig:
         """Return the encoder's configuration with these dropouts.

@@ -319,7 +319,7 @@ def streams(place: distributed.Place, folder: Path) -> tuple[None, dict[str, Any
 
 def hang(place: distributed.Place, folder: Path) -> tuple[None, dict[str, Any]]:
     """Process 1 sleeps in the midst of training; how long does process 0 wait?"""
-    learn = lm_learner(place, Once(1, lambda learn: time.sleep(15), batch=2))
+    learn = lm_learner(place, Once(1, lambda learn: time.sleep(60), batch=2))
     began = time.monotonic()
     message = _error(lambda: learn.fit(1, 1e-3)) if place.is_main else learn.fit(1, 1e-3)
     return None, {"message": message, "seconds": time.monotonic() - began}

@@ -30,12 +30,18 @@ def environment(**variables: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in names} | own | variables
 
 
-def together(folder: Path, *jobs: str, world: int = 2, seconds: float = SECONDS, minutes: float = 1.0) -> list[Ended]:
-    """Run jobs of `tests.distributed.jobs` in `world` processes that meet by a file in the folder."""
+def together(
+    folder: Path, *jobs: str, world: int = 2, seconds: float = SECONDS, minutes: float = 1.0, first_only: bool = False
+) -> list[Ended]:
+    """Run jobs of `tests.distributed.jobs` in `world` processes that meet by a file in the folder.
+
+    With `first_only` the others are killed when the first one has ended.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.distributed.jobs", str(folder), str(world), str(minutes)]
     processes = [start([*command, str(rank), *jobs], environment()) for rank in range(world)]
-    return [end(process, seconds) for process in processes]
+    first = end(processes[0], seconds)
+    return [first, *(end(process, 0.1 if first_only else seconds) for process in processes[1:])]
 
 
 def torchrun(

@@ -140,7 +140,7 @@ def test_random_numbers_differ_within_a_batch_only(folder: Path) -> None:
 
 
 def test_a_lost_peer_is_an_error_in_time(tmp_path: Path) -> None:
-    ended = together(tmp_path, "hang", minutes=4 / 60, seconds=90)
+    ended = together(tmp_path, "hang", minutes=4 / 60, seconds=90, first_only=True)
     assert ended[0].code == 0, ended[0].out
     found = figures(tmp_path, "hang")
     assert "process 0 of 2 hears no more from another one" in found["message"]

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.distributed.launch import end, environment, start, torchrun
+from tests.programs.toys import documents, write_csv
 from textxfer.cli import main
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "one", "two", "three", "four"]
@@ -113,13 +114,37 @@ def test_two_hosts(text: Path, hosts: tuple[str, ...], killed: bool) -> None:
     processes = []
     for space, address in zip(hosts, ADDRESSES):
         python = ["ip", "netns", "exec", space, sys.executable, "-W", "ignore", "-m", "torch.distributed.run"]
-        host = ["--local-addr", address]
+        # Named, since the name of the machine does not lead to the address of a namespace.
+        host = ["--local-addr", address, "--rdzv-conf", f"is_host={int(address == ADDRESSES[0])}"]
         env = environment(PYTHONWARNINGS="ignore", GLOO_SOCKET_IFNAME="txf0")
         processes.append(start([*python, *options, *host, *program], env))
     for ended in [end(process, 240) for process in processes]:
         assert ended.code == 0, ended.out
     one, other = weights(text, f"one-host-{killed}"), weights(text, out)
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_a_classifier_goes_on_after_a_restart(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "texts.csv", documents())
+    options = ["classify", str(table), "--tokenizer", "rules", "--lm-epochs", "1", "--epochs", "3", "--device", "cpu"]
+    options += ["--precision", "fp32", "--save-minutes", "0.001", "--batch-size", "8"]
+    whole = torchrun([*options, "--out", str(tmp_path / "whole")], "--standalone")
+    assert whole.code == 0, whole.out
+    command = ["0", "30", *options, "--out", str(tmp_path / "broken")]
+    broken = torchrun(command, "--standalone", "--max-restarts", "1", script=KILLED)
+    assert broken.code == 0, broken.out
+    assert "started again by torchrun: going on from" in broken.out
+    one, other = (load_file(tmp_path / out / "model" / "model.safetensors") for out in ("whole", "broken"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.slow
+def test_the_scaling_benchmark_runs() -> None:
+    command = [sys.executable, "-m", "benchmarks.scaling", "--quick"]
+    ended = end(start(command, environment(PYTHONWARNINGS="ignore")), 120)
+    assert ended.code == 0, ended.out
+    assert [line.split(" | ")[1] for line in ended.out.splitlines() if line.startswith("| ")][2:] == ["1", "2", "2"]
 
 
 @pytest.mark.slow

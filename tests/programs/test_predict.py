@@ -77,3 +77,8 @@ def test_no_texts_and_unseen_words(predictor):
 def test_an_empty_text_is_named(predictor):
     with pytest.raises(DataError, match="text 2"):
         predictor(["one red cat", "  "])
+
+
+def test_a_mapping_is_no_list_of_texts(predictor):
+    with pytest.raises(TypeError, match="of a dict take the values"):
+        predictor({"text": "the cat"})

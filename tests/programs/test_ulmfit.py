@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from tests.programs.toys import TINY, documents, task
 from textxfer import ulmfit
 from textxfer.artifact import Artifact
-from textxfer.callbacks import ClipGrad, DiscriminativeLR, GradualUnfreeze, MixedPrecision
+from textxfer.callbacks import ClipGrad, DiscriminativeLR, GradualUnfreeze, MixedPrecision, Report
 from textxfer.recipe import Stage
 from textxfer.task import prepare
 from textxfer.text import Document, RulesTokenizer, split_documents
@@ -147,3 +148,15 @@ def test_only_our_models_are_saved(data, tmp_path):
     learn.model = torch.nn.Linear(2, 2)
     with pytest.raises(TypeError, match="not Linear"):
         ulmfit.save(tmp_path / "m", learn, data)
+
+
+def test_a_report_of_ones_own_takes_the_place_of_the_recipes(data, capsys):
+    own = Report(every_seconds=0, stream=io.StringIO())
+    for learn in (
+        ulmfit.language_model(data, recipe=TINY, callbacks=[own]),
+        ulmfit.classifier(data, recipe=TINY, callbacks=[own]),
+    ):
+        assert [callback for callback in learn.callbacks if isinstance(callback, Report)] == [own]
+        learn.fit(1, 1e-3)
+    assert capsys.readouterr().out == ""
+    assert "valid_loss" in own.stream.getvalue()

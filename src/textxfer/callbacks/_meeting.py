@@ -12,16 +12,11 @@ from typing import TYPE_CHECKING
 
 from textxfer.batch import Batch, Loader, SeekableLoader, batches_from
 from textxfer.callbacks._peers import PeerError, Peers
-from textxfer.callbacks.csv_log import CSVLog
-from textxfer.callbacks.report import Report
-from textxfer.callbacks.save import SaveBest, SaveEvery
 from textxfer.training.callback import Callback
 from textxfer.training.dispatch import Dispatcher, Event, Table
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
-
-_WRITERS = (Report, CSVLog, SaveBest, SaveEvery)
 
 Meet = Callable[[Batch | None], bool]
 """Told the next batch, or None behind the last one; returns whether to go on with it."""
@@ -55,18 +50,13 @@ class Quiet(Dispatcher):
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         super().__init__(callbacks)
-        self._train = Table([callback for callback in self.callbacks if not writes(callback)])
-        self._valid = Table([each for each in self.callbacks if not (writes(each) or each.train_only)])
+        self._train = Table([callback for callback in self.callbacks if not callback.main_only])
+        self._valid = Table([each for each in self.callbacks if not (each.main_only or each.train_only)])
 
     def call(self, callback: Callback, event: Event, learn: Learner) -> None:
         """Call one callback's handler of an event, unless it reports or saves."""
-        if not writes(callback):
+        if not callback.main_only:
             super().call(callback, event, learn)
-
-
-def writes(callback: Callback) -> bool:
-    """Whether a callback is for process 0 alone: it reports or saves, or says `main_only = True`."""
-    return isinstance(callback, _WRITERS) or bool(getattr(callback, "main_only", False))
 
 
 class MetLoader:

@@ -29,6 +29,7 @@ class CSVLog(Callback):
     """
 
     order = Order.REPORT  # before SaveEvery, whose state shall know of the row
+    main_only = True
 
     def __init__(self, path: str | Path) -> None:
         self.path = os.fspath(path)

@@ -50,6 +50,7 @@ class DataParallel(Callback):
             is there already, its own time counts for what goes through it.
 
     Raises:
+        ValueError: A number is out of its range, or a loader was built for another process.
         PeerError: Another process is lost, or does something else than this one.
 
     Source: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 3, on what has to be summed.
@@ -142,8 +143,7 @@ class DataParallel(Callback):
         """Let history and report count the targets of all."""
         if self._peers is not None and learn.step.training:
             learn.step.n = self._n
-            if learn.history.n_steps:
-                learn.history._steps["n"][-1] = self._n  # `steps` would wait for the device
+            learn.history.correct_n(self._n)
 
     def after_train(self, learn: Learner) -> None:
         """Sum the metrics."""

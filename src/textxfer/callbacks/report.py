@@ -37,6 +37,7 @@ class Report(Callback):
     """
 
     order = Order.REPORT
+    main_only = True
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class SaveBest(Callback):
     """
 
     order = Order.REPORT  # before SaveEvery, whose state shall know of it
+    main_only = True
 
     def __init__(self, folder: str | Path, metric: Metric | str = "loss", restore: bool = True) -> None:
         self.folder = os.fspath(folder)
@@ -133,6 +134,7 @@ class SaveEvery(Callback):
 
     order = Order.SAVE
     train_only = True
+    main_only = True
 
     def __init__(
         self,

@@ -247,4 +247,6 @@ def _blank(language: str) -> Any:
     try:
         return spacy.blank(language).tokenizer
     except ImportError as error:
-        raise DataError(f"spaCy cannot tokenize {language!r}: {error}") from error
+        raise DataError(
+            f"spaCy cannot tokenize {language!r}: {error}. RulesTokenizer (--tokenizer rules) needs no language"
+        ) from error

@@ -183,6 +183,7 @@ class Callback:
         order: The phase in which the callback acts, see `Order`.
         train_only: Leave the callback out of validation and prediction.
         repeatable: Allow several callbacks of this class in one fit.
+        main_only: Of several processes that train together, act on the first one alone: for what writes.
         capturable: The handlers between `around_forward` and `before_backward` are pure tensor code, so they may be
             recorded in a CUDA graph.
     """
@@ -190,6 +191,7 @@ class Callback:
     order: ClassVar[Order] = Order.OBSERVE
     train_only: ClassVar[bool] = False
     repeatable: ClassVar[bool] = False
+    main_only: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
 
     def before_fit(self, learn: Learner) -> None:
@@ -259,9 +261,11 @@ class Callback:
         """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a method that looks like an event and is none."""
+        """Refuse a method that looks like an event and is none, and relations that nothing would read."""
         super().__init_subclass__(**kwargs)
         for name in vars(cls):
+            if name in ("run_after", "run_before"):
+                raise TypeError(f"{cls.__name__}.{name} is not read: `order` says when a callback acts, see Order")
             if name.startswith(("before_", "after_", "around_", "on_")) and name not in EVENTS:
                 near = difflib.get_close_matches(name, EVENTS, n=1, cutoff=0)[0]
                 raise TypeError(f"{cls.__name__}.{name} is not an event; did you mean {near}?")

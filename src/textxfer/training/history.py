@@ -96,6 +96,15 @@ class History:
         for name, value in zip(_COLUMNS, row):
             self._steps[name].append(value)
 
+    def correct_n(self, n: int) -> None:
+        """Say how many targets of the last batch count; several processes know it only together.
+
+        Args:
+            n: Number of targets that count.
+        """
+        if self.n_steps:
+            self._steps["n"][-1] = n
+
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add the row of an epoch.
 

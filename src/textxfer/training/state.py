@@ -90,6 +90,7 @@ def _capture_fit(learn: Learner) -> dict[str, Any]:
 
 def restore(learn: Learner, state: TrainingState) -> None:
     """Put weights, optimizer, rates, frozen groups, history and generators of a learner back to a state."""
+    _check_optimizer(learn, state)
     _restore_model(learn, state)
     _restore_optimizer(learn, state)
     _restore_groups(learn, state)
@@ -98,6 +99,17 @@ def restore(learn: Learner, state: TrainingState) -> None:
         setattr(learn, name, state.values[name])
     _restore_callbacks(learn.callbacks, state)
     _restore_random(state)
+
+
+def _check_optimizer(learn: Learner, state: TrainingState) -> None:
+    """Refuse the moments of another kind of optimizer, which this one would keep and never use."""
+    saved = {name for hypers in state.values["groups"].values() for name in hypers}
+    own = {name for group in learn.optimizer.param_groups for name in _hypers(group)}
+    if saved != own:
+        raise CheckpointError(
+            f"the state is of another kind of optimizer: it has {', '.join(sorted(saved))}; "
+            f"{type(learn.optimizer).__name__} has {', '.join(sorted(own))}"
+        )
 
 
 def _restore_model(learn: Learner, state: TrainingState) -> None:
