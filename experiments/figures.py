@@ -54,6 +54,7 @@ def ablation(rows: Mapping[str, Row], paper: Mapping[str, float], titles: Mappin
     if known:
         ax.plot(*zip(*known), "D", color=ORANGE, markerfacecolor="none", label="paper, full size")
     ax.set_yticks(places, [titles[name] for name in names])
+    ax.set_ylim(-0.6, len(names) - 0.4)  # room for the first and the last row, though there be no others
     ax.set_xlim(left=0)
     ax.set_xlabel("validation error, %")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)  # above: no row is free of points
