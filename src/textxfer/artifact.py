@@ -8,8 +8,9 @@ the folder.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,16 @@ import torch
 
 from textxfer.files import new_folder
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, LanguageModel, TextClassifier
-from textxfer.text import Tokenizer, Vocab, tokenizer_from_dict
+from textxfer.text import Tokenizer, Vocab
+from textxfer.text.document import unsound
+from textxfer.text.store_files import read_tokenizer
 from textxfer.weights import ArtifactError, DType, read_weights, write_weights
 
 FORMAT = 1
 _CONFIG, _VOCAB, _TOKENIZER = "config.json", "vocab.json", "tokenizer.json"
+_MOST_LAYERS = 100
+"""Layers of the deepest model that is read: each of them takes time, before its size is compared with the file."""
+_MOST = 1 << 40
 
 
 class TextSide(Protocol):
@@ -136,12 +142,17 @@ def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Art
     config = _read_json(folder, _CONFIG)
     if config.get("format") != FORMAT:
         raise ArtifactError(f"{folder / _CONFIG}: format {config.get('format')!r}; this version reads format {FORMAT}")
+    _check_values(folder, config)
     vocab, tokenizer = _read_text_side(folder, config)
     weights = read_weights(folder, config, lambda: _expected(folder, config))
+    if config["encoder"]["vocab"] != len(vocab):
+        raise ArtifactError(
+            f"{folder}: {config['encoder']['vocab']:,} tokens in config.json, {len(vocab):,} in vocab.json"
+        )
     model = _build(config)
     model.load_state_dict(weights)
     card = config.get("card", {})
-    return Artifact(model.to(device).eval(), vocab, tokenizer, tuple(config["classes"]), bool(config["backward"]), card)
+    return Artifact(model.to(device).eval(), vocab, tokenizer, tuple(config["classes"]), config["backward"], card)
 
 
 def load_language_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, Artifact]:
@@ -200,20 +211,54 @@ def _build(config: dict[str, Any]) -> LanguageModel | TextClassifier:
     raise ValueError(f"unknown kind {config['kind']!r}")
 
 
+def _check_values(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a configuration with values that are missing, of another type or far too large."""
+    try:
+        classes = config["classes"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) and not unsound(name) for name in classes):
+            raise ValueError("classes is no list of names")
+        if type(config["backward"]) is not bool or not isinstance(config.get("card", {}), dict):
+            raise ValueError("backward must be true or false, and card an object")
+        _check_types(config["encoder"], AWDLSTMConfig)
+        if config["encoder"].get("layers", 1) > _MOST_LAYERS:
+            raise ValueError(f"{config['encoder']['layers']:,} layers; at most {_MOST_LAYERS} are read")
+        if config.get("kind") == "classifier":
+            _check_types(config["classifier"], ClassifierConfig)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}; copy the model folder again") from error
+
+
+def _check_types(values: Any, config: type) -> None:
+    """Compare values with the types of a config's fields, which dataclasses do not."""
+    if not isinstance(values, dict):
+        raise TypeError(f"{config.__name__} needs an object, not a {type(values).__name__}")
+    types = {field.name: str(field.type) for field in fields(config)}
+    for name in values.keys() & types.keys():
+        value = values[name]
+        whole = type(value) is int and abs(value) < _MOST
+        sound = {
+            "int": whole,
+            "int | None": whole or value is None,
+            "float": whole or (type(value) is float and math.isfinite(value)),
+            "bool": type(value) is bool,
+        }
+        if not sound[types[name]]:
+            raise ValueError(f"{name} is {value!r:.80}")
+
+
 def _expected(folder: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Return the shapes that the weights must have, as tensors without memory."""
     try:
         with torch.device("meta"):
             return _build(config).state_dict()
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error!s:.500}") from error
 
 
 def _read_text_side(folder: Path, config: dict[str, Any]) -> tuple[Vocab, Tokenizer]:
-    saved = _read_json(folder, _TOKENIZER)
     try:
-        vocab, tokenizer = Vocab.load(folder / _VOCAB), tokenizer_from_dict(saved)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        vocab, tokenizer = Vocab.load(folder / _VOCAB), read_tokenizer(folder / _TOKENIZER)
+    except (OSError, ValueError) as error:
         raise ArtifactError(f"the text side of {folder} is damaged: {error}") from error
     for name, own, part in (("vocabulary", vocab, "vocab"), ("tokenizer", tokenizer, "tokenizer")):
         if own.fingerprint != config.get(part):
@@ -226,12 +271,12 @@ def _read_text_side(folder: Path, config: dict[str, Any]) -> tuple[Vocab, Tokeni
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    if not (folder / name).is_file():
+        missing = f"{name} is missing" if folder.is_dir() else "there is no such folder"
+        raise ArtifactError(f"{folder} is no model folder: {missing}")
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        missing = f"{name} is missing" if folder.is_dir() else "there is no such folder"
-        raise ArtifactError(f"{folder} is no model folder: {missing}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{folder / name} is damaged ({error}); copy the model folder again") from error
     if not isinstance(value, dict):
         raise ArtifactError(f"{folder / name} is damaged (no JSON object); copy the model folder again")

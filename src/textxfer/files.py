@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 try:
     import fcntl
 except ImportError:  # Windows has none
     fcntl = None
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when there is no room for more."""
 _MANY = 1000
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux."""
 
 
 @contextmanager
@@ -32,15 +42,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
         The temporary path, in the same folder.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield scratch
-        sync(scratch)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    sync(path.parent)
+    scratch = _scratch(path)
+    with _named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, path.name)
+        try:
+            yield scratch
+            sync(scratch)
+            scratch.replace(path)
+        finally:
+            with suppress(OSError):  # of a disk that fails, and that is not what the caller has to know
+                scratch.unlink(missing_ok=True)
+        sync(path.parent)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -74,31 +87,114 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a file of tensors with the rights that new files have here; safetensors lets its owner alone read it.
+
+    Args:
+        path: The file, of type safetensors.
+        tensors: Contiguous tensors by name, none of which shares memory with another.
+
+    Raises:
+        OSError: With the system's reason and the name of the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path.touch()
+    rights = path.stat().st_mode
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        if (found := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
+    path.chmod(rights)
+
+
 @contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty scratch folder that becomes `target` when the block ends without an error.
 
     Args:
         target: Where the folder shall appear; its parents are made.
-        replace: Whether an existing folder may be replaced; it is moved aside first and removed last.
+        replace: Whether an existing folder may be replaced. It is removed last; on Linux the two change their names in
+            one step, elsewhere the old one has another name for a moment, and gets it back if the process dies then.
 
     Raises:
         FileExistsError: If `target` exists and must not be replaced.
     """
-    if target.exists() and not replace:
-        raise FileExistsError(f"{target} exists already")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.{platform.node()}-{os.getpid()}.part")
-    _remove_leftovers(target)
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        yield scratch
-        _sync_all(scratch)
-        _swap(scratch, target)
-    finally:
+    scratch = _scratch(target)
+    with _named(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent, target.name)
+        if target.exists() and not replace:
+            raise FileExistsError(f"{target} exists already")
         shutil.rmtree(scratch, ignore_errors=True)
-    sync(target.parent)
+        scratch.mkdir()
+        try:
+            yield scratch
+            _sync_all(scratch)
+            _swap(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        sync(target.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it is there; at no moment has it its name and half of its files.
+
+    Args:
+        folder: The folder.
+    """
+    scratch = _scratch(folder)
+    remove_leftovers(folder.parent, folder.name)
+    shutil.rmtree(scratch, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what processes of this machine began to write and were killed before they could tidy up.
+
+    A folder that was just being replaced gets its name back.
+
+    Args:
+        folder: Where they lie.
+        name: The name that they were to get; None: any.
+    """
+    middle = "*" if name is None else glob.escape(name)
+    for leftover in sorted(folder.glob(f".{middle}.{glob.escape(platform.node())}-*")):
+        found = _LEFTOVER.fullmatch(leftover.name)
+        if found is None or _is_running(int(found["process"])):
+            continue
+        target = folder / found["name"]
+        if found["kind"] == "old" and not target.exists():
+            leftover.rename(target)
+        elif leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                leftover.unlink()
+
+
+_LEFTOVER = re.compile(rf"\.(?P<name>.+)\.{re.escape(platform.node())}-(?P<process>\d+)\.(?P<kind>part|old)")
+
+
+def _scratch(path: Path, kind: str = "part") -> Path:
+    return path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.{kind}")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let the error of a full disk name what was to be written; the system names no file there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _sync_all(folder: Path) -> None:
@@ -109,15 +205,6 @@ def _sync_all(folder: Path) -> None:
         return
     for path in (*paths, folder):
         sync(path)
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove what processes of this machine began to write and were killed before they could tidy up."""
-    prefix = f".{target.name}.{platform.node()}-"
-    for leftover in target.parent.glob(f"{glob.escape(prefix)}*.part"):
-        process = leftover.name.removeprefix(prefix).removesuffix(".part")
-        if process.isdecimal() and not _is_running(int(process)):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _is_running(process: int) -> bool:
@@ -135,11 +222,25 @@ def _is_running(process: int) -> bool:
 def _swap(scratch: Path, target: Path) -> None:
     if not target.exists():
         scratch.rename(target)
-        return
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    target.rename(old)
-    scratch.rename(target)
-    shutil.rmtree(old)
+    elif not _exchange(scratch, target):
+        old = _scratch(target, "old")
+        target.rename(old)
+        try:
+            scratch.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change their names in one step, so that none is missing at any moment; False where it cannot."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    return exchange is not None and not exchange(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
 
 
 def checksum(path: Path) -> str:

@@ -30,8 +30,9 @@ from textxfer.presets import SMALL
 from textxfer.recipe import Recipe, Stage, Training
 from textxfer.task import TaskData
 from textxfer.text import ClassBatches, DataError, LMBatches
-from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity, set_seed
+from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity
 from textxfer.training.learner import Model
+from textxfer.training.state import seeded
 
 Precision = Literal["bf16", "fp32"]
 _VALID_BATCH = 64
@@ -67,8 +68,8 @@ def language_model(
     """
     training = training or (recipe.pretrain if base is None else recipe.finetune)
     backward = backward if base is None else base.backward
-    set_seed(seed)
-    model = _language_model(data, base, recipe, training)
+    with seeded(seed):
+        model = _language_model(data, base, recipe, training)
     place = distributed.start(device)
     size, bptt = place.share(training.batch_size), training.bptt
     shared: dict[str, Any] = {"backward": backward, "rank": place.rank, "world": place.world}
@@ -126,9 +127,9 @@ def classifier(
             "For others make a Learner of your own: ClassBatches gives their targets"
         )
     training = training or recipe.for_classify(encoder is not None)
-    set_seed(seed)
     config = recipe.encoder(len(data.vocab)) if encoder is None else encoder.config
-    model = TextClassifier(training.dropouts.apply(config), recipe.head(len(data.classes)))
+    with seeded(seed):
+        model = TextClassifier(training.dropouts.apply(config), recipe.head(len(data.classes)))
     if encoder is not None:
         load_encoder(model, encoder)
     place = distributed.start(device)

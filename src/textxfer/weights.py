@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from textxfer.files import checksum
+from textxfer.files import checksum, write_tensors
 
 DType = Literal["fp32", "fp16"]
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
+_KINDS = ("F64", "F32", "F16", "BF16", "I64", "I32")
+"""Numbers that are read, by the names of safetensors."""
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _HEADER = 128
@@ -82,13 +83,13 @@ def write_weights(
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, not {dtype!r}")
     ready = {name: _converted(name, tensor.detach().cpu(), dtype) for name, tensor in tensors.items()}
     if shard_bytes is None:
-        _write(folder / _WEIGHTS, ready)
+        write_tensors(folder / _WEIGHTS, ready)
         return {"dtype": dtype}
     parts = list(_cut(ready, shard_bytes))
     shards: dict[str, Any] = {}
     for number, rows in enumerate(parts, 1):
         path = folder / f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        _write(path, {name: _rows(ready[name], *at).clone() for name, at in rows.items()})
+        write_tensors(path, {name: _rows(ready[name], *at).clone() for name, at in rows.items()})
         shards[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path), "rows": rows}
     return {"dtype": dtype, "shards": shards}
 
@@ -120,16 +121,8 @@ def read_weights(folder: Path, config: Mapping[str, Any], expected: Callable[[],
     for shard, shapes in held:
         with _opened(shard.path) as file:
             for name, shape in shapes.items():
-                _rows(loaded[name], *_at(shard, name, shape)).copy_(file.get_tensor(name))
+                _rows(loaded[name], *_at(shard, name, shape)).copy_(_tensor(file, shard.path, name))
     return loaded
-
-
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a file with the rights that new files have here; safetensors lets its owner alone read it."""
-    path.touch()
-    rights = path.stat().st_mode
-    save_file(tensors, path)
-    path.chmod(rights)
 
 
 def _converted(name: str, tensor: Tensor, dtype: DType) -> Tensor:
@@ -169,8 +162,8 @@ def _cut(tensors: Mapping[str, Tensor], limit: int) -> Iterator[Rows]:
 
 
 def _shards(folder: Path, config: Mapping[str, Any]) -> list[Shard]:
-    if config.get("dtype", "fp32") not in _DTYPES:
-        raise ArtifactError(f"{folder / _CONFIG}: dtype {config['dtype']!r}; this version knows {', '.join(_DTYPES)}")
+    if (dtype := config.get("dtype", "fp32")) not in list(_DTYPES):  # a list: what is read need not be hashable
+        raise ArtifactError(f"{folder / _CONFIG}: dtype {dtype!r:.80}; this version knows {', '.join(_DTYPES)}")
     index = config.get("shards")
     if index is None:
         return [Shard(folder / _WEIGHTS)]
@@ -179,7 +172,7 @@ def _shards(folder: Path, config: Mapping[str, Any]) -> list[Shard]:
             Shard(folder / _plain_name(name), _plain_rows(entry["rows"]), int(entry["bytes"]), str(entry["sha256"]))
             for name, entry in index.items()
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ArtifactError(f"{folder / _CONFIG} is damaged: its list of shards, {error}; {_AGAIN}") from error
 
 
@@ -210,6 +203,12 @@ def _opened(path: Path) -> Any:
         return safe_open(path, "pt")
     except SafetensorError as error:
         raise ArtifactError(f"{path} is damaged ({error}); {_AGAIN}") from error
+
+
+def _tensor(file: Any, path: Path, name: str) -> Tensor:
+    if (kind := file.get_slice(name).get_dtype()) not in _KINDS:
+        raise ArtifactError(f"{path}: {name} has numbers of type {kind}; {', '.join(_KINDS)} are read")
+    return file.get_tensor(name)
 
 
 def _shapes(shard: Shard) -> dict[str, tuple[int, ...]]:

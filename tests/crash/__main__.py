@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from tests.crash.jobs import NAMES
 from tests.crash.processes import Server
 from tests.crash.rounds import Lab, Round, Tally
 
@@ -16,7 +18,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run rounds for some minutes; the exit code is 1 if something was lost."""
     options = _options(arguments)
     folder = Path(tempfile.mkdtemp(prefix="textxfer-crash-", dir=options.folder))
-    folder.chmod(0o755)  # other users are to read it
     with Server() as server:
         tally = run(folder, server, options)
     print(f"\n{tally}", flush=True)
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     if tally.failures:
         print(f"\nall of it is in {folder}")
         return 1
-    _remove(folder)
+    shutil.rmtree(folder)
     return 0
 
 
@@ -37,7 +38,7 @@ def run(folder: Path, server: Server, options: argparse.Namespace) -> Tally:
     for reason in lab.missing.values():
         print(f"left out: {reason}")
     while time.monotonic() < until and tally.ends.total() < options.ends:
-        round_ = Round(lab, number, tally)
+        round_ = Round(lab, number, tally, options.true_share)
         round_.run()
         if options.verbose:
             print(f"round {number}, {round_.job.name}, {round_.place.kind}: {'; '.join(round_.told)}", flush=True)
@@ -47,12 +48,6 @@ def run(folder: Path, server: Server, options: argparse.Namespace) -> Tally:
     return tally
 
 
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
-
-
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to go on")
@@ -60,7 +55,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--first-round", type=int, default=0, help="where to begin, to repeat a failure")
     parser.add_argument("--rounds", type=int, default=sys.maxsize, help="most rounds")
     parser.add_argument("--ends", type=int, default=sys.maxsize, help="stop after so many ends")
-    parser.add_argument("--commands", nargs="*", default=(), help="end these only: pretrain prepare classify release import")
+    parser.add_argument(
+        "--commands", nargs="*", default=NAMES, choices=NAMES, help=f"end these only, of {' '.join(NAMES)}"
+    )
+    parser.add_argument("--true-share", type=float, default=0.08, help="share of the rounds with true command lines")
     parser.add_argument("--folder", type=Path, default=None, help="where to work; else the system's temporary folder")
     parser.add_argument("--verbose", action="store_true", help="print each round")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""What must hold whenever a process has ended: files that can be read, states and outputs that are the unbroken run's."""
+"""What must hold whenever a process has ended: whole files, and states and outputs that are the unbroken run's."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch import Tensor
 
 from textxfer.artifact import load_artifact
 from textxfer.text import TokenStore
-from textxfer.training import TrainingState
 from textxfer.training.checkpoint import load
+from textxfer.training.state import TrainingState
 
 Digest = dict[str, str]
 """Parts of a training state and the SHA-256 of each."""
 Outcome = dict[str, str]
 """Files of an output folder and the SHA-256 of each."""
 
-_FREE = {"seconds", "began", "versions", "measured_with", "out", "replace", "resume", "save_minutes"}
-"""JSON values that may differ from run to run: times, and what says where and how a command runs."""
+_FREE = {"seconds", "began", "versions", "measured_with", "out", "replace", "resume", "save_minutes", "run"}
+"""JSON values that may differ from run to run: times, its name, and what says where and how a command runs."""
 _END_OF_PNG = b"IEND\xaeB`\x82"
 
 
@@ -54,7 +54,7 @@ def states_below(folder: Path) -> dict[str, Digest]:
 
 
 def digest(state: TrainingState) -> Digest:
-    """Return the SHA-256 of each part: weights, moments of the optimizer, callbacks with the hidden state, and so on."""
+    """Return the SHA-256 of each part: weights, moments of the optimizer, callbacks, their hidden state, and so on."""
     parts: dict[str, Any] = {f"value {name}": hashlib.sha256(_canonical(v)) for name, v in state.values.items()}
     for key in sorted(state.tensors):
         part = parts.setdefault(f"tensors {key.split('/')[0]}", hashlib.sha256())

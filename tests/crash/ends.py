@@ -1,4 +1,4 @@
-"""How and when a process is ended: a signal, a full disk or a locked folder, at a moment or in the middle of a write."""
+"""How and when a process is ended: a signal, a full disk or a locked folder, at a moment or in a write."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def draw(generator: random.Random, kind: str, seconds: float, *, many_writes: bo
     spare = generator.choice([0, 1 << 12, 1 << 14, 1 << 16])
     if generator.random() < 0.5:
         return End(how, generator.uniform(0, seconds), 0, spare)
-    return End(how, generator.choice([0, 0.003]) * generator.random(), generator.randint(1, 12 if many_writes else 2), spare)
+    within = generator.choice([0, 0.003, 0.03]) * generator.random()
+    return End(how, within, generator.randint(1, 20) if many_writes else 1, spare)
 
 
 def apply(end: End, process: Running, place: Place) -> bool:

@@ -16,8 +16,10 @@ from tests.crash.checks import Digest, Outcome, outcome, states_below
 from tests.crash.processes import Command, Server, finish
 from tests.programs.old_nets import FASTAI, Plain
 
+NAMES = ("pretrain", "prepare", "classify", "release", "import")
+"""The commands: pretraining, the ids alone, a classifier of two seeds and directions, a release, old weights."""
 WORDS = {"animal": "cat dog bird fish horse", "colour": "red green blue yellow", "number": "one two three four five"}
-FILLERS = "the a of and was with under over near".split()
+FILLERS = ["the", "a", "of", "and", "was", "with", "under", "over", "near"]
 TEXT = ["--breaks", "line", "--tokenizer", "rules", "--device", "cpu"]
 SIZES = [*("--embed", "8", "--hidden", "12", "--layers", "2", "--batch-size", "8"), *("--epochs", "2", "--lr", "1e-2")]
 
@@ -66,7 +68,16 @@ def jobs(inputs: Path, whole: Path) -> list[Job]:
     corpus, table, trained = str(inputs / "corpus.txt"), str(inputs / "task.csv"), whole / "pretrain"
 
     def prepare(folder: Path) -> list[str]:
-        return ["pretrain", corpus, "--store", str(folder / "ids"), "--prepare-only", "--out", str(folder / "out"), *TEXT]
+        return [
+            "pretrain",
+            corpus,
+            "--store",
+            str(folder / "ids"),
+            "--prepare-only",
+            "--out",
+            str(folder / "out"),
+            *TEXT,
+        ]
 
     def pretrain(folder: Path) -> list[str]:
         return ["pretrain", corpus, "--out", str(folder / "out"), "--direction", "both", *TEXT, *SIZES]
@@ -109,20 +120,16 @@ def write_inputs(folder: Path, seed: int) -> None:
 
 
 def run_whole(server: Server, job: Job, folder: Path, log: Path) -> Whole:
-    """Run a command to its end: once for its time, and if it keeps states once more for all of them.
+    """Run a command to its end; if it keeps states, it keeps all of them.
 
     Raises:
         RuntimeError: It fails.
     """
-    place = folder / f".{job.name}.making"
-    seconds = 0.0
-    for keep_all in (False, True) if job.resumes else (False,):
-        shutil.rmtree(place, ignore_errors=True)
-        more = ["--save-minutes", "1e9"] if keep_all else ["--save-minutes", "1e-9"] if job.resumes else []
-        began = time.monotonic()
-        if code := finish(server.start(Command([*job.arguments(place), *more], log, keep_all=keep_all))):
-            raise RuntimeError(f"{job.name} ends with code {code} where nobody ends it:\n{log.read_text()}")
-        seconds = seconds or time.monotonic() - began
+    place, began = folder / f".{job.name}.making", time.monotonic()
+    more = ["--save-minutes", "1e9"] if job.resumes else []
+    if code := finish(server.start(Command([*job.arguments(place), *more], log, keep_all=job.resumes))):
+        raise RuntimeError(f"{job.name} ends with code {code} where nobody ends it:\n{log.read_text()}")
+    seconds = time.monotonic() - began
     states = states_below(place / f"{job.out}.unfinished") if job.resumes else {}
     (place / job.out).rename(folder / job.name)
     shutil.rmtree(place)

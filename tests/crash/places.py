@@ -1,4 +1,4 @@
-"""Where the commands of a round write: a folder, one on a small disk that can become full, or one that can be locked."""
+"""Where the commands of a round write: a folder, one on a disk that can become full, or one that can be locked."""
 
 from __future__ import annotations
 
@@ -14,36 +14,46 @@ from typing import Literal
 from tests.crash.processes import ROOT, environment
 
 Kind = Literal["plain", "small disk", "lockable"]
-NOBODY = 65_534
-"""The number that Unix systems give to a user without rights."""
 _DISK = 64 << 20
 _OPEN, _LOCKED = 0o755, 0o555
+_TRY = """
+import sys
+from pathlib import Path
+from tests.crash.rights import obey_modes
+
+obey_modes()
+folder = Path(sys.argv[1])
+folder.chmod(0o555)
+try:
+    (folder / "a").touch()
+except PermissionError:
+    sys.exit(0)
+sys.exit(1)
+"""
 
 
 class Place:
     """A folder for the commands of a round.
 
     Args:
-        base: A folder that is made for it.
+        base: A folder for it, which is not there yet.
         kind: What can happen to it.
 
     Attributes:
         folder: Where the commands write.
         seen: Where they copy what the checks want to see.
-        user: As whom they run; None: as we do.
     """
 
     def __init__(self, base: Path, kind: Kind) -> None:
         self.base, self.kind = base, kind
         self.folder, self.seen = base / "disk" / "work", base / "seen"
-        self.user = NOBODY if kind == "lockable" and os.getuid() == 0 else None
-        (base / "disk").mkdir(parents=True)
-        if kind == "small disk":
-            _mount(base / "disk")
+
+    def make(self) -> None:
+        """Make the folder, and mount its disk."""
+        (self.base / "disk").mkdir(parents=True)
+        if self.kind == "small disk":
+            _mount(self.base / "disk")
         self.folder.mkdir()
-        if self.user is not None:
-            for path in (base, self.folder):
-                os.chown(path, self.user, self.user)
 
     def close(self, *, remove: bool) -> None:
         """Repair it, and remove it if nobody wants to look at it."""
@@ -102,17 +112,7 @@ def missing(folder: Path) -> dict[Kind, str]:
         subprocess.run(["umount", str(folder)], check=True)
     except (OSError, subprocess.CalledProcessError):
         found["small disk"] = "a small disk cannot be mounted here: that takes root"
-    if os.getuid() == 0 and not _serves_nobody():
-        found["lockable"] = "root may write to locked folders, and the user nobody cannot run this Python"
+    locked = subprocess.run([sys.executable, "-c", _TRY, str(folder)], env=environment(), cwd=ROOT, capture_output=True)
+    if locked.returncode:
+        found["lockable"] = "root may write to locked folders, and cannot give that right up here"
     return found
-
-
-def _serves_nobody() -> bool:
-    """Whether the user without rights can run what the tests run."""
-    command = [sys.executable, "-c", "import json, textxfer.files"]
-    options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    try:
-        done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, **options)
-    except OSError:
-        return False
-    return done.returncode == 0

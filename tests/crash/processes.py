@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+from tests.crash.rights import obey_modes
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 300.0
@@ -44,14 +47,14 @@ class Command:
     Attributes:
         arguments: Those of `textxfer`.
         log: The file for all that it prints.
-        user: The number of the user as whom it runs; None: ours.
+        obeys: Whether it obeys the modes of folders even as root.
         keep_all: Whether it keeps the state behind each batch.
         seen: Where it copies the last states to before they are removed; None: nowhere.
     """
 
     arguments: Sequence[str]
     log: Path
-    user: int | None = None
+    obeys: bool = False
     keep_all: bool = False
     seen: Path | None = None
 
@@ -93,7 +96,7 @@ class Server:
             {
                 "arguments": list(command.arguments),
                 "log": str(command.log),
-                "user": command.user,
+                "obeys": command.obeys,
                 "keep_all": command.keep_all,
                 "seen": None if command.seen is None else str(command.seen),
             }
@@ -121,6 +124,7 @@ class _Forked:
         self.pid = pid
         self._server = server
         self._ended = False
+        self._code: int | None = None
 
     def wait(self, seconds: float) -> bool:
         if not self._ended and self._server.answers(seconds):
@@ -129,8 +133,10 @@ class _Forked:
         return self._ended
 
     def code(self) -> int:
-        self._server.write({})
-        return self._server.read()["code"]
+        if self._code is None:
+            self._server.write({})
+            self._code = self._server.read()["code"]
+        return self._code
 
 
 class TrueCommand:
@@ -145,12 +151,14 @@ class TrueCommand:
                 stderr=log,
                 env=environment(),
                 cwd=ROOT,
-                user=command.user,
+                preexec_fn=obey_modes if command.obeys else None,
             )
         self.pid = self._process.pid
 
     def wait(self, seconds: float) -> bool:
         """See `Running`."""
+        if self._process.returncode is not None:
+            return True
         # waitid leaves it in the table of processes: its number cannot come to mean another one before `code`.
         until = time.monotonic() + seconds
         while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
@@ -168,14 +176,19 @@ def finish(process: Running, seconds: float = PATIENCE) -> int:
     """Wait for the end of a process and return its exit code.
 
     Raises:
-        Hangs: It did not come; the process is killed.
+        Hangs: It did not come.
     """
-    if process.wait(seconds):
-        return process.code()
-    send(process, 9)
-    process.wait(PATIENCE)
+    if not process.wait(seconds):
+        raise Hangs(f"no end after {seconds:.0f} s")
+    return process.code()
+
+
+def stop(process: Running) -> None:
+    """End a process because something is wrong, however far it is."""
+    if not process.wait(0):
+        send(process, signal.SIGKILL)
+        process.wait(PATIENCE)
     process.code()
-    raise Hangs(f"no end after {seconds:.0f} s")
 
 
 def send(process: Running, number: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +13,10 @@ from tests.crash import checks
 from tests.crash.ends import apply, draw, unexpected
 from tests.crash.jobs import Job, Whole, jobs, run_whole, write_inputs
 from tests.crash.places import Kind, Place, missing
-from tests.crash.processes import Command, Hangs, Running, Server, TrueCommand, finish, send
+from tests.crash.processes import Command, Hangs, Running, Server, TrueCommand, finish, stop
 
 _MARK = "earlier.txt"
 """A file that tells an earlier output folder from the one that takes its place."""
-_TRUE_SHARE = 0.08
-"""Share of the rounds with true command lines, which wait for torch."""
 _START = 6.0
 """Seconds that a true command may need to start."""
 
@@ -49,7 +46,8 @@ class Tally:
         commands = ", ".join(f"{number} {name}" for name, number in sorted(self.commands.items()))
         return (
             f"{self.ends.total()} ends ({ends}) in {self.rounds} rounds\n"
-            f"commands: {commands}\n{self.resumes} resumes, {self.states} states compared, {len(self.failures)} failures"
+            f"commands: {commands}\n{self.resumes} resumes, {self.states} states compared, "
+            f"{len(self.failures)} losses and unequal outcomes"
         )
 
 
@@ -57,13 +55,13 @@ class Lab:
     """Inputs, unbroken runs and a server: all that rounds share.
 
     Args:
-        folder: A folder for everything; other users must be able to read it.
+        folder: A folder for everything.
         server: What starts processes.
         seed: What the inputs and all ends are drawn from.
-        names: The commands to end; empty: all.
+        names: The commands to end.
     """
 
-    def __init__(self, folder: Path, server: Server, seed: int, names: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, server: Server, seed: int, names: Sequence[str]) -> None:
         self.folder, self.server, self.seed = folder, server, seed
         self.log = folder / "log.txt"
         write_inputs(folder / "inputs", seed)
@@ -71,12 +69,13 @@ class Lab:
         self.jobs: list[Job] = []
         self.whole: dict[str, Whole] = {}
         for job in jobs(folder / "inputs", whole):
-            if not names or job.name in names or job.name == "pretrain":
-                self.jobs.append(job)
+            if job.name in names or job.name == "pretrain":  # others start from what it trains
                 self.whole[job.name] = run_whole(server, job, whole, self.log)
+                self.jobs += [job] if job.name in names else []
         (folder / "try").mkdir()
         self.missing = missing(folder / "try")
-        self.kinds: list[Kind] = [kind for kind in ("plain", "plain", "small disk", "lockable") if kind not in self.missing]
+        kinds: tuple[Kind, ...] = ("plain", "plain", "small disk", "lockable")
+        self.kinds: list[Kind] = [kind for kind in kinds if kind not in self.missing]
 
 
 class Round:
@@ -86,55 +85,57 @@ class Round:
         lab: What rounds share.
         number: Number of the round, from which all is drawn.
         tally: Where it is counted.
+        true_share: Share of the rounds with true command lines, which wait for torch.
     """
 
-    def __init__(self, lab: Lab, number: int, tally: Tally) -> None:
+    def __init__(self, lab: Lab, number: int, tally: Tally, true_share: float = 0.0) -> None:
         self.lab, self.number, self.tally = lab, number, tally
         self.draw = random.Random(f"{lab.seed} {number}")
         self.job = lab.jobs[number % len(lab.jobs)]
-        self.true = self.draw.random() < _TRUE_SHARE
-        self.place = Place(lab.folder / f"round-{number}", self.draw.choice(lab.kinds))
+        self.true = self.draw.random() < true_share
+        kind: Kind = self.draw.choice(lab.kinds)
+        self.place = Place(lab.folder / f"round-{number}", kind)
         self.out = self.place.folder / self.job.out
         self.log = lab.folder / f"round-{number}.log"
         self.replaces = self.job.name != "prepare" and self.draw.random() < 0.5
         self.before: checks.Outcome | None = None
         self.told: list[str] = []
+        self.locked = False
 
     def run(self) -> None:
         """Run it; failures go to the tally, and what it wrote is kept."""
         failures: list[str] = []
+        self.place.make()
         try:
-            self._prepare()
+            self._put_earlier()
             failures = self._end_and_go_on()
         except Hangs as error:
             failures = [str(error)]
+        finally:
+            self.place.close(remove=not failures)
         repeat = f"--seed {self.lab.seed} --first-round {self.number}"
         story = "; ".join([f"round {self.number}, {self.job.name} on a {self.place.kind} folder", *self.told])
         self.tally.failures += [f"{failure}\n  {story}\n  repeat: {repeat}, output: {self.log}" for failure in failures]
         self.tally.rounds += 1
-        self.place.close(remove=not failures)
 
-    def _prepare(self) -> None:
+    def _put_earlier(self) -> None:
         """Put an earlier output where the new one will be."""
         if not self.replaces:
             return
         shutil.copytree(self.lab.whole[self.job.name].folder, self.out)
         (self.out / _MARK).write_text("of an earlier run")
         self.before = checks.outcome(self.out)
-        if self.place.user is not None:
-            for path in (self.out, *self.out.rglob("*")):
-                shutil.chown(path, self.place.user, self.place.user)
 
     def _end_and_go_on(self) -> list[str]:
         """Start the command until it is done; return what is wrong."""
         limit = self.lab.whole[self.job.name].seconds + (_START if self.true else 0.0)
         for left in range(1 if self.true else self.draw.randint(1, 4), -1, -1):
             process = self._start()
-            if left:
-                code, wrong = self._end(process, limit)
-            else:
-                code = finish(process)
-                wrong = [f"the last command ended with code {code}: {self._printed()[-400:]}"] if code else []
+            try:
+                code, wrong = self._end(process, limit) if left else self._let_end(process)
+            except BaseException:
+                stop(process)
+                raise
             wrong += self._check()
             if wrong or code == 0:
                 return wrong or list(self._check_end())
@@ -151,7 +152,7 @@ class Round:
             arguments.append("--replace")
         seen = self.place.seen if self.job.resumes else None
         self.log.write_text("")
-        command = Command(arguments, self.log, self.place.user, seen=seen)
+        command = Command(arguments, self.log, self.place.kind == "lockable", seen=seen)
         return TrueCommand(command) if self.true else self.lab.server.start(command)
 
     def _end(self, process: Running, limit: float) -> tuple[int, list[str]]:
@@ -162,6 +163,7 @@ class Round:
             code = finish(process)
         finally:
             self.place.repair()
+        self.locked = ended and end.how == "locked folder"
         self.told.append(f"{end}: code {code}" if ended else f"done before {end}: code {code}")
         if not ended:
             return code, [f"it ended by itself with code {code}: {self._printed()[-400:]}"] if code else []
@@ -170,6 +172,11 @@ class Round:
             self.tally.commands[self.job.name] += 1
         wrong = unexpected(end, code, self._printed())
         return code, [f"{wrong}: {self._printed()[-600:]}"] if wrong else []
+
+    def _let_end(self, process: Running) -> tuple[int, list[str]]:
+        """Wait until a process has done its work."""
+        self.locked, code = False, finish(process)
+        return code, [f"the last command ended with code {code}: {self._printed()[-400:]}"] if code else []
 
     def _check(self) -> list[str]:
         """Look at what is there behind any end."""
@@ -193,7 +200,8 @@ class Round:
         whole = self.lab.whole[self.job.name]
         if not self.out.exists() or checks.outcome(self.out) != whole.outcome:
             yield "the command has ended well, and its output is not there"
-        if left := checks.leftovers(self.place.folder):
+        left = checks.leftovers(self.place.folder)
+        if left and not self.locked:  # then it could not tidy up
             yield f"left behind: {', '.join(left)}"
         if self.place.seen.exists():
             states = checks.states_below(self.place.seen)

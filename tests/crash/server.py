@@ -12,9 +12,12 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 import types
 from pathlib import Path
 from typing import Any
+
+from tests.crash.rights import obey_modes
 
 PRELOAD = ("classify", "pretrain", "release", "import_weights")
 
@@ -46,9 +49,8 @@ def _child(request: dict[str, Any]) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(number, target)
-        if request["user"] is not None:
-            os.setgid(request["user"])
-            os.setuid(request["user"])
+        if request["obeys"]:
+            obey_modes()
         _observe(request)
         from textxfer.cli import main
 
@@ -56,7 +58,7 @@ def _child(request: dict[str, Any]) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -75,7 +77,9 @@ def _observe(request: dict[str, Any]) -> None:
         pretrain.forget_states = classify.forget_states = _nothing
         classify.remove_folder = _nothing
     elif request["seen"] is not None:
-        pretrain.forget_states = classify.forget_states = functools.partial(_copy, states.forget_states, request["seen"])
+        pretrain.forget_states = classify.forget_states = functools.partial(
+            _copy, states.forget_states, request["seen"]
+        )
 
 
 def _nothing(*args: Any) -> None:

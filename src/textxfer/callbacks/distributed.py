@@ -17,6 +17,7 @@ from textxfer.callbacks._meeting import Point, Quiet, check_same, exchange, met
 from textxfer.callbacks._peers import PeerError, Peers, join
 from textxfer.callbacks._pieces import collected, dealt
 from textxfer.callbacks._reduce import sum_gradients, sum_metrics
+from textxfer.chance import generator, generator_state, seed_generator, set_generator_state
 from textxfer.training.callback import Callback, Order
 from textxfer.training.metric import SumMetric
 
@@ -104,9 +105,9 @@ class DataParallel(Callback):
         if self._peers is None or not learn.step.training:
             return
         self._own_n = learn.step.n
-        seed = int(torch.randint(_SEEDS, ()))
-        self._random = torch.get_rng_state()
-        torch.manual_seed(seed + self._peers.rank)
+        seed = int(torch.randint(_SEEDS, (), generator=generator()))
+        self._random = generator_state()
+        seed_generator(seed + self._peers.rank)
 
     def after_loss(self, learn: Learner) -> None:
         """Learn what the batches of all have in them, and weight the activations that penalties will read."""
@@ -203,7 +204,7 @@ class DataParallel(Callback):
 
     def _restore_random(self) -> None:
         if self._random is not None:
-            torch.set_rng_state(self._random)
+            set_generator_state(self._random)
             self._random = None
 
 

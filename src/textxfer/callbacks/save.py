@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from textxfer.callbacks._tracked import Tracked, track
 from textxfer.callbacks.average import WeightAverage
-from textxfer.files import write_bytes
+from textxfer.files import remove_folder, write_bytes
 from textxfer.training.callback import Callback, Order
 from textxfer.training.checkpoint import checkpoints, next_state
 from textxfer.training.metrics import Metric
@@ -209,7 +208,7 @@ class SaveEvery(Callback):
         own.sort(key=lambda path: (path.stat().st_mtime, path.name))
         for path in own[: -self.keep_last]:
             if path.name != best:
-                shutil.rmtree(path)
+                remove_folder(path)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

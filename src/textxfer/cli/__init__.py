@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from textxfer.cli import config as configs
 from textxfer.cli.signals import Terminated, heeded
+from textxfer.files import FULL
 from textxfer.options import add_options, parse
 
 USAGE_ERROR = 2
@@ -19,13 +21,14 @@ INTERRUPTED, TERMINATED = 130, 143
 """128 and the number of the signal, as shells have it."""
 TO_BE_CONTINUED = 75
 """The system's EX_TEMPFAIL: nothing is wrong, but the command has to be given again."""
+_LOCKED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0; 2 for input that cannot be used; 75 after --stop-minutes, if there is more to do; 130 after Ctrl-C, 143 after
-    SIGTERM.
+    0; 2 for input that cannot be used, or a disk that cannot be written; 75 after --stop-minutes, if there is more to
+    do; 130 after Ctrl-C, 143 after SIGTERM.
     """
     parser, classes = _parser()
     namespace = parser.parse_args(arguments)
@@ -41,6 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED if by_hand else TERMINATED
     except _user_errors() as error:
         print(f"textxfer {name}{_who()}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        if error.errno not in (*FULL, *_LOCKED):
+            raise
+        print(f"textxfer {name}{_who()}: error: {_disk(error)}; {_left_behind(namespace)}", file=sys.stderr)
         return USAGE_ERROR
     except _unfinished() as pause:
         print(f"\ntextxfer {name}: {pause}", file=sys.stderr)
@@ -75,6 +83,12 @@ def _who() -> str:
 def _several() -> bool:
     """Whether torchrun has started several processes; `distributed.launched`, without waiting for torch."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def _disk(error: OSError) -> str:
+    """Say which file could not be written, and what to do."""
+    remedy = "free some space" if error.errno in FULL else "see to it that the folder may be read and written"
+    return f"{error.filename}: {error.strerror}; {remedy}, or choose another folder"
 
 
 def _left_behind(namespace: argparse.Namespace) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,11 +18,19 @@ from textxfer.cli.output import check_out, describe, write_run
 from textxfer.cli.pieces import deadline_of, fit
 from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import task_recipe
-from textxfer.cli.states import after_restart, check_unfinished, forget_states, identity, note_run, unfinished
+from textxfer.cli.states import (
+    after_restart,
+    check_unfinished,
+    forget_states,
+    identity,
+    is_done,
+    note_run,
+    unfinished,
+)
 from textxfer.cli.training import chosen_directions, load_bases, new_tokenizer, options_of, rehearse
 from textxfer.directions import Direction, direction_of
 from textxfer.evaluate import Evaluation, evaluate
-from textxfer.files import write_json
+from textxfer.files import remove_folder, write_json
 from textxfer.models import AWDLSTM, LanguageModel, TextClassifier
 from textxfer.predict import PairPredictor, Predictor
 from textxfer.recipe import Recipe
@@ -73,6 +80,8 @@ def classify(config: ClassifyConfig) -> None:
     _check_options(config)
     deadline = deadline_of(config)
     recipe = task_recipe(config, lm_epochs=config.lm_epochs, epochs=config.epochs)
+    if is_done(config):
+        return
     check_out(config)
     check_unfinished(identity(config))
     bases = None if config.base is None else load_bases(config.base)
@@ -116,7 +125,7 @@ def _run_all(job: Job) -> None:
             continue
         runs.append({"seed": config.seed + run, **_run(job, run)[1].to_dict()})
         if job.laptop is None and distributed.is_main():
-            shutil.rmtree(place, ignore_errors=True)  # its states are not needed any more
+            remove_folder(place)  # its states are not needed any more
             write_json(place / _REPORT, runs[-1])
     results = {"error_rate": _summary(runs), "seconds": time.perf_counter() - began, "runs": runs}
     if job.laptop is not None:

@@ -13,6 +13,7 @@ import torch
 
 from textxfer import __version__, distributed, plots, ulmfit
 from textxfer.cli.config import Training
+from textxfer.cli.states import run_id
 from textxfer.directions import Direction, mark_pair
 from textxfer.evaluate import Evaluation
 from textxfer.files import new_folder, write_json
@@ -85,6 +86,7 @@ def write_run(
             plots.save_figure(plots.plot_confusion(report.confusion, report.classes), scratch / "confusion.png")
         card = {"command": type(config).__name__.removesuffix("Config").lower(), "config": to_json(config)}
         card |= {} if source is None else {"source": source}
+        card |= {} if (name := run_id(config.out)) is None else {"run": name}
         write_json(scratch / RUN, card | {"versions": versions(), "results": results})
     print(f"\nwritten to {config.out}: {', '.join(sorted(path.name for path in config.out.iterdir()))}")
 

@@ -16,7 +16,7 @@ from textxfer.cli.pieces import deadline_of, fit, timed
 from textxfer.cli.prepared import Files, general_data, prepare_only
 from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import pretrain_recipe, task_recipe
-from textxfer.cli.states import after_restart, check_unfinished, forget_states, identity, note_run
+from textxfer.cli.states import after_restart, check_unfinished, forget_states, identity, is_done, note_run
 from textxfer.cli.training import chosen_directions, load_bases, options_of, rehearse
 from textxfer.directions import Direction
 from textxfer.recipe import Recipe, Training
@@ -33,6 +33,8 @@ def pretrain(config: PretrainConfig) -> None:
             describe(prepare_only(config, recipe))
         return
     deadline = deadline_of(config)
+    if is_done(config):
+        return
     check_out(config)
     check_unfinished(identity(config))
     with distributed.main_first() if config.store is not None else nullcontext():
@@ -44,6 +46,8 @@ def finetune(config: FinetuneConfig) -> None:
     """Train a pretrained language model on a task's text and write it."""
     config, recipe = after_restart(config), task_recipe(config, lm_epochs=config.epochs)
     deadline = deadline_of(config)
+    if is_done(config):
+        return
     check_out(config)
     check_unfinished(identity(config))
     bases = load_bases(config.base)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from textxfer import distributed
 from textxfer.callbacks import SaveEvery
 from textxfer.cli.config import PretrainConfig, Resumable
-from textxfer.files import write_json
+from textxfer.files import remove_folder, remove_leftovers, write_json
 from textxfer.options import to_json
 from textxfer.task import TaskData
 from textxfer.text import DataError
@@ -52,6 +52,30 @@ def identity(config: AnyResumable) -> AnyResumable:
     return config
 
 
+def run_id(out: Path) -> str | None:
+    """Return the name of the run whose states are beside an output folder; None if there are none."""
+    path = unfinished(out) / _CARD
+    return _card(unfinished(out)).get("id") if path.is_file() else None
+
+
+def is_done(config: Resumable) -> bool:
+    """Whether a run that is to be resumed has written its output: it was ended while it removed its states.
+
+    What is left of them is removed.
+    """
+    out, folder = config.out, unfinished(config.out)
+    if config.dry_run or distributed.launched():  # one process must not remove what another one has yet to read
+        return False
+    remove_leftovers(folder.parent, folder.name)
+    name = run_id(out)
+    if name is None or not (out / _CARD).is_file() or read_json(out / _CARD, "the card of a run").get("run") != name:
+        return False
+    forget_states(config)
+    if config.resume:
+        print(f"{out} is complete: there was nothing more to do than to remove the states")
+    return config.resume
+
+
 def check_unfinished(config: Resumable) -> None:
     """Refuse, before any work is done, to begin anew over an unfinished run, or to resume none.
 
@@ -89,7 +113,7 @@ def note_run(config: Resumable, data: TaskData) -> None:
             )
     elif distributed.is_main():
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / _CARD, {"config": _decisive(config), "text": text})
+        write_json(folder / _CARD, {"id": uuid.uuid4().hex, "config": _decisive(config), "text": text})
 
 
 def keep_states(config: Resumable, learn: Learner, *place: str) -> Path:
@@ -104,6 +128,8 @@ def keep_states(config: Resumable, learn: Learner, *place: str) -> Path:
         The folder.
     """
     folder = unfinished(config.out).joinpath(*place)
+    if distributed.is_main():
+        remove_leftovers(folder)
     learn.callbacks.append(SaveEvery(folder, minutes=config.save_minutes))
     if checkpoints(folder):
         learn.resume(folder)
@@ -113,7 +139,7 @@ def keep_states(config: Resumable, learn: Learner, *place: str) -> Path:
 def forget_states(config: Resumable) -> None:
     """Remove the states of a run whose output is written."""
     if distributed.is_main():
-        shutil.rmtree(unfinished(config.out), ignore_errors=True)
+        remove_folder(unfinished(config.out))
 
 
 def _card(folder: Path) -> dict[str, Any]:

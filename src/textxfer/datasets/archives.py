@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,8 +19,17 @@ from textxfer.text.document import DataError
 
 MAX_UNPACKED = 2 << 30
 """Most bytes that an archive may hold, if nothing else is said."""
+MAX_MEMBERS = 1 << 18
+"""Most files and folders of an archive: each of them costs the disk more than its bytes."""
+_LONGEST = 255
+"""Bytes in the name of a file or folder, as file systems allow them."""
+_LONGEST_PATH = 1024
 _BLOCK = 1 << 20
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, struct.error)
+_MANY = f"is one too many: {MAX_MEMBERS:,} are unpacked"
+# What the libraries let through of headers that were made up: numbers that are none, names in no encoding, unknown
+# versions, places before the beginning.
+_MADE_UP = (*_DAMAGED, ValueError, LookupError, OverflowError, NotImplementedError, MemoryError)
 
 
 def unpack(archive: Path | str, folder: Path | str, *, max_bytes: int = MAX_UNPACKED) -> Path:
@@ -38,7 +49,8 @@ def unpack(archive: Path | str, folder: Path | str, *, max_bytes: int = MAX_UNPA
     Raises:
         FileNotFoundError: No such archive.
         FileExistsError: The folder is there already.
-        DataError: The archive is damaged, of an unknown kind, too large or refused; the message names the member.
+        DataError: The archive is damaged, of an unknown kind, too large or refused; the message names the member. At
+            most 262,144 members are unpacked, whose paths have at most 1,024 bytes.
         ValueError: `max_bytes` is below 1.
     """
     archive, folder = Path(archive), Path(folder)
@@ -51,14 +63,20 @@ def unpack(archive: Path | str, folder: Path | str, *, max_bytes: int = MAX_UNPA
                 _unpack_zip(archive, scratch, max_bytes)
             else:
                 _unpack_tar(archive, kind, scratch, max_bytes)
-        except _DAMAGED as error:
-            raise DataError(
-                f"{archive}: the archive is damaged or cut short ({error}); delete it and download it again"
-            ) from error
+        except DataError:
+            raise
+        except _MADE_UP as error:
+            raise _damaged(archive, error) from error
+        except OSError as error:
+            if error.errno not in (None, errno.EINVAL):  # the disk is full, or the like
+                raise
+            raise _damaged(archive, error) from error  # bz2's errors, and places before the beginning
     return folder
 
 
 def _kind(archive: Path) -> str:
+    if archive.exists() and not archive.is_file():
+        raise DataError(f"{archive}: is no file, so no archive")
     with archive.open("rb") as file:
         start = file.read(512)
     for magic, kind in ((b"PK\x03\x04", "zip"), (b"\x1f\x8b", "gz"), (b"\xfd7zXZ\0", "xz")):
@@ -88,14 +106,16 @@ class _Bounded:
 
 def _unpack_tar(archive: Path, kind: str, scratch: Path, max_bytes: int) -> None:
     opener = {"gz": gzip.open, "xz": lzma.open}.get(kind, open)
-    total = 0
+    total = count = 0
     with opener(archive, "rb") as plain:
         bounded = _Bounded(plain, archive, max_bytes)  # type: ignore[arg-type]
         # tarfile's own extraction filter is not needed: it guards `extract`, which is not called here.
         with tarfile.open(fileobj=bounded, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
                 path = _inside(archive, scratch, member.name)
-                total += member.size
+                total, count = total + member.size, count + 1
+                if member.size < 0 or count > MAX_MEMBERS:
+                    raise _refused(archive, member.name, "has a negative size" if member.size < 0 else _MANY)
                 if total > max_bytes:  # a sparse file says that it is large, and has few bytes in the stream
                     raise _too_large(archive, max_bytes)
                 if member.isdir():
@@ -114,6 +134,8 @@ def _unpack_zip(archive: Path, scratch: Path, max_bytes: int) -> None:
         members = file.infolist()
         if sum(member.file_size for member in members) > max_bytes:
             raise _too_large(archive, max_bytes)
+        if len(members) > MAX_MEMBERS:
+            raise _refused(archive, members[MAX_MEMBERS].filename, _MANY)
         for member in members:
             path = _inside(archive, scratch, member.filename)
             mode = stat.S_IFMT(member.external_attr >> 16)
@@ -139,9 +161,22 @@ def _inside(archive: Path, scratch: Path, name: str) -> Path:
         raise _refused(archive, name, "has an absolute path")
     if ".." in windows.parts or ".." in posix.parts:
         raise _refused(archive, name, "leads out of the folder")
-    if "\0" in name or not name:
-        raise _refused(archive, name, "has a name that no file can have")
+    parts = [part.encode("utf-8", "surrogatepass") for part in posix.parts]
+    long = sum(map(len, parts)) + len(parts) > _LONGEST_PATH or any(len(part) > _LONGEST for part in parts)
+    if not name or long or not _is_name(name):
+        raise _refused(archive, name[:_LONGEST], "has a name that no file can have")
     return scratch / posix
+
+
+def _is_name(name: str) -> bool:
+    """Whether a name has no control characters, and only characters that a file system takes."""
+    if any(character < " " or character == "\x7f" for character in name):
+        return False
+    try:
+        name.encode("utf-8", "surrogateescape")  # names of old archives are in other encodings than UTF-8
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _make_folder(archive: Path, path: Path, name: str) -> None:
@@ -158,6 +193,11 @@ def _write(archive: Path, path: Path, name: str, content: IO[bytes]) -> None:
             shutil.copyfileobj(content, file, _BLOCK)
     except (FileExistsError, IsADirectoryError):
         raise _refused(archive, name, "is in it twice") from None
+
+
+def _damaged(archive: Path, error: Exception) -> DataError:
+    what = f"{error!s:.500}" or type(error).__name__
+    return DataError(f"{archive}: the archive is damaged or cut short ({what}); delete it and download it again")
 
 
 def _refused(archive: Path, name: str, why: str) -> DataError:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from textxfer.artifact import ArtifactError
+from textxfer.importing.weight_scan import check_container
 
 _SAVE = "save the weights alone where the file was made: learn.save(name, with_opt=False), or save_encoder(name)"
 
@@ -68,6 +69,7 @@ def _load(path: Path) -> Any:
         if file.read(4) == b"\x89HDF":
             raise ArtifactError(f"{path}: an HDF5 file, of Keras perhaps; weights of 2018 are torch files named .h5")
     try:
+        check_container(path)
         with torch.serialization.safe_globals(_UNREAD):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that somebody made up may raise anything

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from textxfer.chance import generator
+
 _LEVELS = 2**16
 _INT16_MIN, _INT16_MAX = -(2**15), 2**15 - 1
 
@@ -20,8 +22,8 @@ _INT16_MIN, _INT16_MAX = -(2**15), 2**15 - 1
 def keep_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
     """Draw a dropout mask: 0 with probability `p`, else 1 / (1 - p).
 
-    The probability is exact to 1/65,536. On the CPU the numbers come from torch's default generator, on another
-    device from that device's default generator.
+    The probability is exact to 1/65,536. On the CPU the numbers come from torch's default generator, or from the one
+    that the thread has of its own (`own_generator`); on another device from that device's default generator.
 
     Args:
         shape: Shape of the mask, such as (1, B, E).
@@ -55,7 +57,8 @@ def draw_kept(shape: Sequence[int], p: float, device: torch.device) -> Tensor:
     """
     check_dropout(p)
     n = math.prod(shape)
-    bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None)
+    own = generator() if device.type == "cpu" else None
+    bits = torch.empty((n + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None, generator=own)
     # Clamped because a threshold of 2**15 would not fit the 16 bits that it is compared with.
     threshold = min(round(p * _LEVELS) + _INT16_MIN, _INT16_MAX)
     return (bits.view(torch.int16)[:n] >= threshold).view(*shape)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textxfer.chance import generator
+
 _EPS, _MOMENTUM = 1e-5, 0.1  # torch's
 
 
@@ -56,6 +58,18 @@ class HeadNorm(nn.Module):
         self.running_var.lerp_(variance, share)
 
 
+class HeadDropout(nn.Dropout):
+    """Torch's dropout, which also draws from the generator that a thread has of its own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Set elements to zero and scale the others."""
+        own = generator()
+        if own is None or not (self.training and self.p) or input.device.type != "cpu":
+            return super().forward(input)
+        # What torch itself does, to the last bit; but its function takes no generator.
+        return input * torch.empty_like(input).bernoulli_(1 - self.p, generator=own).div_(1 - self.p)
+
+
 class ClassifierHead(nn.Module):
     """Two linear layers, each behind batch normalization and dropout, with a ReLU between (Howard & Ruder 2018, 3.3).
 
@@ -73,8 +87,8 @@ class ClassifierHead(nn.Module):
         self.hidden = nn.Linear(features, hidden)
         self.norm_hidden = HeadNorm(hidden)
         self.output = nn.Linear(hidden, classes)
-        self.dropout_pooled = nn.Dropout(dropout_pooled)
-        self.dropout_hidden = nn.Dropout(dropout_head)
+        self.dropout_pooled = HeadDropout(dropout_pooled)
+        self.dropout_hidden = HeadDropout(dropout_head)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Map pooled vectors, (B, F), to logits, (B, C)."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from textxfer.chance import generator
 from textxfer.models.awd_lstm import AWDLSTM, EncoderOutput, State
 from textxfer.models.dropout import EncoderDraw
 
@@ -89,7 +90,8 @@ def drawn_bptt(bptt: int) -> int:
 
     Of torch's generator on the CPU, so that a resumed training draws what an unbroken one does.
     """
-    share, offset = torch.rand(()).item(), torch.randn(()).item()
+    own = generator()
+    share, offset = torch.rand((), generator=own).item(), torch.randn((), generator=own).item()
     mean = bptt / 2 if share < 0.05 else bptt
     return max(int(mean + 5 * offset), min(5, bptt))
 

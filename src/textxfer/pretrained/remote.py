@@ -11,7 +11,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from textxfer.text.document import DataError, listed
 
 INDEX = "index.json"
 _MAX_INDEX = 4 << 20
+_MAX_SIZE = 1 << 40
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _MARKS = ("pair.json", "config.json")
@@ -99,7 +100,7 @@ def _files(name: str, url: str, progress: bool) -> list[File]:
         path = download(url, Path(scratch) / INDEX, max_bytes=_MAX_INDEX, progress=progress)
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{url} is no index of models: {error}") from error
     if not isinstance(index, dict):
         raise DataError(f"{url} is no index of models: it is no JSON object")
@@ -116,6 +117,9 @@ def _checked(name: str, entries: Any, where: str) -> list[File]:
     paths = [file.path.lower() for file in files]
     if len(set(paths)) < len(paths):
         raise DataError(f"{where}: {name} has a file twice")
+    folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    if mixed := sorted(folders.intersection(paths)):
+        raise DataError(f"{where}: {name} has {mixed[0]} as a file and as a folder")
     if not set(paths) & set(_MARKS):
         raise DataError(f"{where}: {name} is no model, it has neither {' nor '.join(_MARKS)}")
     return files
@@ -127,10 +131,10 @@ def _file(entry: Any, where: str) -> File:
     path, size, sha256 = (entry.get(key) for key in ("path", "size", "sha256"))
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise DataError(f"{where} has the path {path!r}; it must lie in the model's folder, in letters, digits and ._-")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise DataError(f"{where}, {path}: the size is {size!r}, not a number of bytes")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _MAX_SIZE:
+        raise DataError(f"{where}, {path}: the size is {size!r:.80}, not a number of bytes")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
-        raise DataError(f"{where}, {path}: the SHA-256 is {sha256!r}, not 64 hexadecimal digits")
+        raise DataError(f"{where}, {path}: the SHA-256 is {sha256!r:.80}, not 64 hexadecimal digits")
     return File(path, size, sha256.lower())
 
 

@@ -28,7 +28,7 @@ from textxfer.text.document import (
 )
 from textxfer.text.hub import from_dataset
 from textxfer.text.jsonl import read_jsonl
-from textxfer.text.lines import check_encoding, existing_file, read_lines
+from textxfer.text.lines import check_encoding, existing_file, longest_passage, read_lines
 from textxfer.text.parquet import read_parquet
 from textxfer.text.records import from_frame, from_records
 from textxfer.text.tables import read_csv
@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 Breaks = Literal["wiki", "blank", "line"]
+_JOINED = 1 << 12  # lines that are joined: short ones take far more memory than their characters
 _TITLE = re.compile(r" ?= (?!=).{1,1000} =\s*$")
 
 
@@ -134,7 +135,7 @@ def read_folder(
 
     def documents() -> Iterator[Document]:
         for number, (file, name) in enumerate(named, 1):
-            content = "".join(read_lines(file, encoding, errors=errors))
+            content = _whole(file, read_lines(file, encoding, errors=errors))
             document = checked(Document(content, name, number), str(file), on_empty, errors)
             if document is not None:
                 yield document
@@ -175,7 +176,7 @@ def read_text(
     def documents() -> Iterator[Document]:
         numbers = count(1)
         for file in files:
-            for content in _passages(read_lines(file, encoding, errors=errors), breaks):
+            for content in _passages(file, read_lines(file, encoding, errors=errors), breaks):
                 number = next(numbers)
                 place = f"{file}, document {number}"
                 document = checked(Document(content, None, number), place, "error", errors)
@@ -185,17 +186,42 @@ def read_text(
     return Corpus(", ".join(map(str, files)), documents)
 
 
-def _passages(lines: Iterable[str], breaks: Breaks) -> Iterator[str]:
+def _passages(file: Path, lines: Iterable[str], breaks: Breaks) -> Iterator[str]:
     passage: list[str] = []
+    begun: list[str] = []
     after_blank = True
     for line in lines:
         blank = not line.strip()
         starts = breaks == "line" or (after_blank if breaks == "blank" else after_blank and _TITLE.match(line))
         if starts and not blank and passage:
-            yield "".join(passage)
-            passage = []
+            yield "".join([*begun, *passage])
+            begun, passage = [], []
         if not blank or (breaks == "wiki" and passage):
+            if len(passage) > _JOINED:
+                passage = _join(file, begun, passage)
             passage.append(line)
         after_blank = blank
     if passage:
-        yield "".join(passage)
+        yield "".join([*begun, *passage])
+
+
+def _whole(file: Path, lines: Iterable[str]) -> str:
+    begun: list[str] = []
+    passage: list[str] = []
+    for line in lines:
+        passage.append(line)
+        if len(passage) > _JOINED:
+            passage = _join(file, begun, passage)
+    return "".join([*begun, *passage])
+
+
+def _join(file: Path, begun: list[str], passage: list[str]) -> list[str]:
+    """Put the lines of a long passage with those before as one string; of a packed file it may not go on forever."""
+    begun.append("".join(passage))
+    longest = longest_passage(file)
+    if longest is not None and sum(map(len, begun)) > longest:
+        raise DataError(
+            f"{file}: a document is longer than {longest:,} characters; does it end where breaks= says? "
+            "If it shall be read as it is, unpack the file"
+        )
+    return []

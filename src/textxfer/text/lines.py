@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from textxfer.text.document import DataError, Errors
-from textxfer.text.packed import existing_file, read_blocks
+from textxfer.text.packed import PACKINGS, existing_file, read_blocks
 
-__all__ = ["check_encoding", "existing_file", "read_lines"]
+__all__ = ["LONGEST_PACKED", "check_encoding", "existing_file", "longest_passage", "read_lines"]
+
+LONGEST_PACKED = 1 << 26
+"""Longest line or document of a packed file, in characters: a few packed bytes may stand for any number of them."""
+_PIECE = 1 << 16
 
 
 def read_lines(
@@ -28,13 +32,15 @@ def read_lines(
         encoding: Its encoding.
         where: What to call the place of a line, given its number; for the message.
         errors: What to do with bytes that are not in the encoding: `strict` stops, `replace` puts U+FFFD for them.
-        longest: Longest line that is read, in characters; None: any.
+        longest: Longest line that is read, in characters; None: any, of a packed file `LONGEST_PACKED`.
 
     Raises:
         DataError: The file is damaged, a line is not in the given encoding, or it is longer than `longest`.
     """
     number = 1
     begun: list[str] = []
+    length = 0
+    longest = longest_passage(path) if longest is None else longest
 
     def place() -> str:
         return where(number) if where else f"{path}, line {number}"
@@ -44,16 +50,26 @@ def read_lines(
         rest = None if lines[-1][-1] in "\r\n" else lines.pop()
         if begun and lines:
             lines[0] = "".join([*begun, lines[0]])
-            begun = []
+            begun, length = [], 0
         for line in lines:
             yield line
             number += 1
         if rest is not None:
             begun.append(rest)
-            if longest is not None and sum(map(len, begun)) > longest:
+            length += len(rest)
+            if longest is not None and length > longest:
                 raise DataError(f"{place()}: the line is longer than {longest:,} characters; is the file a table?")
     if begun:
         yield "".join(begun)
+
+
+def longest_passage(path: Path) -> int | None:
+    """Return how many characters a line or document of a file may have; None: any, which is the size of the file.
+
+    Args:
+        path: The file, plain or packed.
+    """
+    return LONGEST_PACKED if path.suffix.lower() in PACKINGS else None
 
 
 def check_encoding(encoding: str) -> None:
@@ -96,8 +112,9 @@ def _pieces(path: Path, encoding: str, errors: Errors, place: Callable[[], str])
                 if sound > 0:  # what comes before is passed on first, so that the place is the right one
                     yield decoder.decode(block[:sound])
                 raise
-            if text:
-                yield text
+            # Packed files may yield very much at once, and lines are objects.
+            for first in range(0, len(text), _PIECE):
+                yield text[first : first + _PIECE]
         if text := decoder.decode(b"", True):
             yield text
     except UnicodeDecodeError as error:

@@ -23,6 +23,7 @@ equal recipe give equal bytes, whatever the number of processes.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,15 +35,18 @@ import numpy as np
 from textxfer.files import write_json
 from textxfer.text.document import DataError, LabelKind
 from textxfer.text.files import read_json, save_array
+from textxfer.text.store_checks import AGAIN, ARRAYS, check_ids, check_meta, check_rules, check_shapes, check_values
 from textxfer.text.tokenizer import Tokenizer
 from textxfer.text.tokenizers import tokenizer_from_dict
 from textxfer.text.vocab import Vocab
 
 FORMAT = 2
 META, VOCAB, TOKENIZER, IDS = "meta.json", "vocab.json", "tokenizer.json", "ids.bin"
-AGAIN = "build the store again (TokenStore.build with overwrite=True)"
-_ARRAYS = {"single": (), "multi": ("label_ids",), "number": ("values",)}
 _BLOCK = 1 << 24
+_LANGUAGE = re.compile(r"[a-z][a-z0-9_-]{1,30}")
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '<(i8|f8)', 'fortran_order': False, 'shape': \((\d{1,15}),\), \} *\n", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -103,36 +107,72 @@ def read_meta(path: Path) -> dict[str, Any]:
     """Read and check `meta.json`."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder; build the store with TokenStore.build")
-    meta = read_json(path / META, "a token store")
+    try:
+        meta = read_json(path / META, "a token store")
+    except RecursionError:
+        raise DataError(f"{path / META}: nested too deeply for a token store; {AGAIN}") from None
     if meta.get("format") != FORMAT:
         raise DataError(f"{path}: token store of format {meta.get('format')!r}, this version reads {FORMAT}; {AGAIN}")
     return meta
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer; the values in its file are checked before they are used.
+
+    Args:
+        path: A file with what a tokenizer's `to_dict` returned.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: It is damaged, or of a kind that this version does not know.
+        MissingPackageError: The package of subword tokenizers is not installed.
+    """
+    try:
+        value = read_json(path, "a tokenizer")
+        language = value.get("language", "en")
+        if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):  # it becomes the name of a module
+            raise ValueError(f"{language!r} is no code of a language")
+        tokenizer = tokenizer_from_dict(value)
+        if (rules := getattr(tokenizer, "rules", None)) is not None:
+            check_rules(rules)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        place = "" if str(path) in str(error) else f"{path}: the tokenizer is damaged: "
+        raise DataError(f"{place}{error!s:.500}") from None
+    return tokenizer
 
 
 def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -> Built:
     """Open a store, see `TokenStore.open`."""
     meta = read_meta(path)
     try:
-        stored = Vocab.load(path / VOCAB)
-        tokenizer = tokenizer_from_dict(read_json(path / TOKENIZER, "a tokenizer"))
-        sizes = {"documents": int(meta["documents"]), "tokens": int(meta["tokens"]), "classes": len(meta["classes"])}
-        names = ["offsets", "rows", "labels", *_ARRAYS[meta["label_kind"]]]
-        prints, files = dict(meta["fingerprints"]), dict(meta["files"])
+        check_meta(meta)
+        stored, tokenizer = Vocab.load(path / VOCAB), read_tokenizer(path / TOKENIZER)
     except DataError:
         raise
     except FileNotFoundError as error:
         raise DataError(f"{error}; {AGAIN}") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: the store is damaged ({error}); {AGAIN}") from None
+        raise DataError(f"{path / META}: the store is damaged ({error}); {AGAIN}") from None
+    prints, files, names = (
+        meta["fingerprints"],
+        meta["files"],
+        ["offsets", "rows", "labels", *ARRAYS[meta["label_kind"]]],
+    )
     _check_print(path, "vocabulary", prints.get("vocab"), stored.fingerprint)
     _check_print(path, "tokenizer", prints.get("tokenizer"), tokenizer.fingerprint)
     if vocab is not None and vocab != stored:
         raise DataError(f"{path}: {differing_vocabs(stored, vocab)}; build it again with vocab= or like=")
     for name in (IDS, *(f"{name}.npy" for name in names)):
         _check_file(path / name, files.get(name), verify)
-    ids = _map_ids(path / IDS, id_dtype(stored), sizes["tokens"])
+    ids = _map_ids(path / IDS, id_dtype(stored), meta["tokens"])
+    if verify:
+        check_ids(path / IDS, ids, len(stored))
     arrays = {name: _read_array(path / f"{name}.npy") for name in names}
-    _check_arrays(path, arrays, **sizes)
+    check_shapes(path, arrays, meta["documents"])
+    check_values(path, arrays, meta["tokens"], len(meta["classes"]))
     return Built(path, ids, arrays, stored, tokenizer, meta)
 
 
@@ -178,23 +218,14 @@ def _map_ids(path: Path, dtype: np.dtype[Any], n_tokens: int) -> np.ndarray:
 
 
 def _read_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path}: not readable ({error}); {AGAIN}") from None
-
-
-def _check_arrays(path: Path, arrays: dict[str, np.ndarray], documents: int, tokens: int, classes: int) -> None:
-    shapes = {"offsets": (documents + 1,), "label_ids": arrays.get("label_ids", np.empty(0)).shape}
-    for name, array in arrays.items():
-        dtype, shape = np.dtype(np.float64 if name == "values" else np.int64), shapes.get(name, (documents,))
-        if array.dtype != dtype or array.shape != shape:
-            raise DataError(f"{path}: {name} is {array.dtype} {array.shape}, expected {dtype} {shape}; {AGAIN}")
-    offsets, labels = arrays["offsets"], arrays["labels"]
-    if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 1).any():
-        raise DataError(f"{path}: the offsets do not fit the ids; {AGAIN}")
-    if "label_ids" in arrays and len(arrays["label_ids"]) != int(labels.clip(min=0).sum()):
-        raise DataError(f"{path}: the labels do not fit their counts; {AGAIN}")
-    ids = arrays.get("label_ids", np.empty(0, np.int64) if "values" in arrays else labels)
-    if len(ids) and (ids.min() < -1 or ids.max() >= classes):
-        raise DataError(f"{path}: a label without a class; {AGAIN}")
+    """Map an array as `save_array` writes it; numpy's own reader would evaluate the header as Python."""
+    with path.open("rb") as file:
+        start = file.read(256)
+    found = _HEADER.match(start)
+    size = path.stat().st_size
+    if not found or found.end() != 10 + int.from_bytes(start[8:10], "little"):
+        raise DataError(f"{path}: not readable (no array of whole numbers or fractions); {AGAIN}")
+    count, dtype = int(found[2]), np.dtype(f"<{found[1].decode()}")
+    if found.end() + count * dtype.itemsize != size:
+        raise DataError(f"{path}: not readable ({size:,} bytes for {count:,} numbers); {AGAIN}")
+    return np.memmap(path, dtype, "r", offset=found.end(), shape=(count,)).view(np.ndarray)

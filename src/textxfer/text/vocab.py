@@ -145,13 +145,16 @@ class Vocab:
             DataError: The file is damaged or of another format.
         """
         path = Path(path)
-        value = read_json(path, "a vocabulary")
+        try:
+            value = read_json(path, "a vocabulary")
+        except RecursionError:
+            raise DataError(f"{path}: nested too deeply for a vocabulary; the file is damaged") from None
         if value.get("format") != FORMAT:
             raise DataError(f"{path}: vocabulary format {value.get('format')!r}, this version reads {FORMAT}")
         tokens, counts = value.get("tokens"), value.get("counts")
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             raise DataError(f"{path}: 'tokens' is not a list of strings; the vocabulary is damaged")
-        if counts is not None and not (isinstance(counts, list) and all(isinstance(n, int) for n in counts)):
+        if counts is not None and not (isinstance(counts, list) and all(map(_is_count, counts))):
             raise DataError(f"{path}: 'counts' is not a list of whole numbers; the vocabulary is damaged")
         try:
             vocab = cls(tokens, counts)
@@ -181,6 +184,10 @@ class Vocab:
 
     def __repr__(self) -> str:
         return f"<Vocab of {len(self):,} tokens, {self.fingerprint[:8]}>"
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63  # what int64 holds
 
 
 def _repeated(tokens: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """The training framework: knows nothing of text or LSTMs."""
 
+from textxfer.chance import own_generator
 from textxfer.training.callback import Callback, Order, Progress, Step, StepError
 from textxfer.training.checkpoint import checkpoints
 from textxfer.training.groups import LayerGroup, Optimizer
@@ -48,6 +49,7 @@ __all__ = [
     "Step",
     "StepError",
     "checkpoints",
+    "own_generator",
     "schedule_from_dict",
     "set_seed",
 ]

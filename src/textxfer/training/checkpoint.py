@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from textxfer.files import checksum, new_folder, write_text
+from textxfer.files import checksum, new_folder, write_tensors, write_text
 from textxfer.training.state import FORMAT, READS, CheckpointError, TrainingState, capture, restore
 
 if TYPE_CHECKING:
@@ -94,11 +94,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors with the rights that new files have here; safetensors lets their owner alone read them."""
-    path.touch()
-    rights = path.stat().st_mode
-    save_file({key: value.contiguous() for key, value in tensors.items()}, path)
-    path.chmod(rights)
+    write_tensors(path, {key: value.contiguous() for key, value in tensors.items()})
 
 
 def _read(place: Path) -> TrainingState:
@@ -111,14 +107,14 @@ def _read(place: Path) -> TrainingState:
         values = json.loads((place / _VALUES).read_text(encoding="utf-8"))
         tensors = {f"model/{name}": value for name, value in load_file(place / _MODEL).items()}
         tensors |= load_file(place / _STATE)
-    except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (SafetensorError, ValueError, RecursionError, KeyError, AttributeError) as error:
         raise DamagedState(f"the training state in {place} is damaged ({error})") from error
     if not isinstance(values, dict) or values.get("format") not in READS:
         found = values.get("format") if isinstance(values, dict) else values
         raise CheckpointError(f"{place} has format {found!r}; this version reads {' and '.join(map(str, READS))}")
     if values["format"] == FORMAT and not (place / _SUMS).is_file():
         raise DamagedState(f"no training state in {place}: {_SUMS} is missing")
-    return TrainingState(tensors, values)
+    return TrainingState(tensors, values, f"the training state in {place}")
 
 
 def _check_sums(place: Path) -> None:

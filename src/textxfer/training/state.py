@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textxfer.chance import generator, generator_state, seed_generator, set_generator_state
 from textxfer.training.callback import Callback, Progress
 from textxfer.training.groups import apply_trainable
+from textxfer.training.state_check import check_history, check_model, check_optimizer, check_random, check_values
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 FORMAT = 2
 READS = (1, 2)
 """Formats that can be read; states of format 1 have no checksums."""
+_seeding = threading.RLock()
+_DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError, OverflowError)
+"""What values of the wrong type, size or shape raise; deep nesting is a RuntimeError, too."""
 
 
 class CheckpointError(ValueError):
@@ -35,11 +42,13 @@ class CheckpointError(ValueError):
 class TrainingState:
     """All that a run needs to go on: tensors under `part/name` keys and JSON values.
 
-    The tensors are those of the learner itself, not copies, until `clone` is called.
+    The tensors are those of the learner itself, not copies, until `clone` is called. `name` is what messages call the
+    state.
     """
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
+    name: str = "the training state"
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Return the tensors whose key starts with `name/`, without that prefix."""
@@ -89,16 +98,53 @@ def _capture_fit(learn: Learner) -> dict[str, Any]:
 
 
 def restore(learn: Learner, state: TrainingState) -> None:
-    """Put weights, optimizer, rates, frozen groups, history and generators of a learner back to a state."""
-    _check_optimizer(learn, state)
-    _restore_model(learn, state)
+    """Put weights, optimizer, rates, frozen groups, history and generators of a learner back to a state.
+
+    All or nothing: the state is checked before anything is changed.
+
+    Raises:
+        CheckpointError: It is damaged or does not fit the learner, which is as it was.
+    """
+    own = learn.model.state_dict()
+    check(learn, state, own)
+    _restore_callbacks(learn.callbacks, state)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state.tensors[f"model/{name}"])
     _restore_optimizer(learn, state)
     _restore_groups(learn, state)
     learn.history.load_state_dict(state.values["history"])
     for name in ("fits_done", "fits_begun", "epochs_done"):
         setattr(learn, name, state.values[name])
-    _restore_callbacks(learn.callbacks, state)
     _restore_random(state)
+
+
+def check(learn: Learner, state: TrainingState, own: dict[str, Tensor]) -> None:
+    """Refuse a state that is damaged or does not fit the learner; what callbacks have in it they know alone."""
+    with _naming(state, "its values"):
+        check_values(state.values)
+        _check_optimizer(learn, state)
+    with _naming(state, "its history"):
+        check_history(state.values["history"])
+    _check_model(state, own)
+    with _naming(state, "its optimizer"):
+        check_optimizer(learn, state.part("opt"), state.part("grad"))
+    with _naming(state, "its random generators"):
+        check_random(state.part("random"), state.values["random"])
+    with _naming(state, "its model"):
+        check_model(state.part("model"), own)
+
+
+@contextmanager
+def _naming(state: TrainingState, part: str) -> Iterator[None]:
+    """Make an error that names the state of what damaged values raise."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except _DAMAGE as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else f"{error!s:.500}"
+        raise CheckpointError(f"{state.name} is damaged: {part}: {what or type(error).__name__}") from error
 
 
 def _check_optimizer(learn: Learner, state: TrainingState) -> None:
@@ -107,23 +153,20 @@ def _check_optimizer(learn: Learner, state: TrainingState) -> None:
     own = {name for group in learn.optimizer.param_groups for name in _hypers(group)}
     if saved != own:
         raise CheckpointError(
-            f"the state is of another kind of optimizer: it has {', '.join(sorted(saved))}; "
+            f"{state.name}: the state is of another kind of optimizer: it has {', '.join(sorted(saved))}; "
             f"{type(learn.optimizer).__name__} has {', '.join(sorted(own))}"
         )
 
 
-def _restore_model(learn: Learner, state: TrainingState) -> None:
-    saved, own = state.part("model"), learn.model.state_dict()
+def _check_model(state: TrainingState, own: dict[str, Tensor]) -> None:
+    saved = state.part("model")
     missing, extra = sorted(own.keys() - saved.keys()), sorted(saved.keys() - own.keys())
     shapes = [name for name in own.keys() & saved.keys() if own[name].shape != saved[name].shape]
     if missing or extra or shapes:
         raise CheckpointError(
-            f"the state is of another model: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}, "
-            f"of another shape {sorted(shapes) or 'nothing'}"
+            f"{state.name}: the state is of another model: missing {missing or 'nothing'}, "
+            f"unexpected {extra or 'nothing'}, of another shape {sorted(shapes) or 'nothing'}"
         )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(saved[name])
 
 
 def resume_fit(learn: Learner, state: TrainingState) -> tuple[int, int | None]:
@@ -144,18 +187,19 @@ def resume_fit(learn: Learner, state: TrainingState) -> tuple[int, int | None]:
             f"the interrupted fit planned {saved.n_steps} updates, this one plans {learn.progress.n_steps}: "
             "the training data, the batch size or Accumulate differ"
         )
+    keyed = _keyed(learn.active_callbacks)
+    lost = [key for key, values in _callback_states(state).items() if values and key not in keyed]
+    if lost:
+        raise CheckpointError(f"the interrupted fit had callbacks that this one lacks: {', '.join(lost)}")
+    with _naming(state, "the metrics of its pass"):
+        learn.pass_metrics[True].load_state_dict(state.values["metrics"] | state.part("metrics"))
+    _restore_callbacks(learn.active_callbacks, state)
     learn.stopping = fit["stopping"]
     learn.progress = saved
     _restore_groups(learn, state)
     params = dict(learn.model.named_parameters())
     for name, grad in state.part("grad").items():
         params[name].grad = grad.detach().clone().to(params[name].device)
-    learn.pass_metrics[True].load_state_dict(state.values["metrics"] | state.part("metrics"))
-    keyed = _keyed(learn.active_callbacks)
-    lost = [key for key, values in _callback_states(state).items() if values and key not in keyed]
-    if lost:
-        raise CheckpointError(f"the interrupted fit had callbacks that this one lacks: {', '.join(lost)}")
-    _restore_callbacks(learn.active_callbacks, state)
     _restore_random(state)
     return fit["next_epoch"], fit["next_batch"] or None
 
@@ -195,10 +239,18 @@ def _callback_states(state: TrainingState) -> dict[str, dict[str, Any]]:
 
 
 def _restore_callbacks(callbacks: Sequence[Callback], state: TrainingState) -> None:
+    """Let callbacks take back what they had; if one of them cannot, all get back what they have now."""
     saved = _callback_states(state)
-    for key, callback in _keyed(callbacks).items():
-        if key in saved:
-            callback.load_state_dict(saved[key])
+    keyed = {key: callback for key, callback in _keyed(callbacks).items() if key in saved}
+    before = {key: callback.state_dict() for key, callback in keyed.items()}
+    try:
+        for key, callback in keyed.items():
+            with _naming(state, f"what the callback {key} had"):
+                callback.load_state_dict(saved[key])
+    except BaseException:
+        for key, callback in keyed.items():
+            callback.load_state_dict(before[key])
+        raise
 
 
 def _split(values: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
@@ -216,7 +268,7 @@ def _hypers(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_seed(seed: int) -> None:
-    """Seed the generators of Python, NumPy and torch (all devices).
+    """Seed the generators of Python, NumPy and torch (all devices), and the one that this thread has of its own.
 
     Args:
         seed: Any whole number that torch takes; NumPy gets its lowest 32 bits.
@@ -224,10 +276,26 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  users' code may draw from the global generator
     torch.manual_seed(seed)
+    seed_generator(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed all generators for a block that draws from the global ones, as new weights do; one thread at a time.
+
+    A generator that the thread has of its own goes on behind what was drawn, as the global one does.
+
+    Args:
+        seed: As for `set_seed`.
+    """
+    with _seeding:
+        set_seed(seed)
+        yield
+        set_generator_state(torch.get_rng_state())
 
 
 def _capture_random(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    tensors["random/torch"] = torch.get_rng_state()
+    tensors["random/torch"] = generator_state()
     if torch.cuda.is_available():
         tensors |= {f"random/cuda{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
@@ -237,11 +305,13 @@ def _capture_random(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 def _restore_random(state: TrainingState) -> None:
     saved = state.part("random")
-    torch.set_rng_state(saved["torch"].cpu())
+    set_generator_state(saved["torch"].cpu())
     if torch.cuda.is_available():
         states = [saved[f"cuda{index}"].cpu() for index in range(torch.cuda.device_count()) if f"cuda{index}" in saved]
-        for index, generator in enumerate(states):
-            torch.cuda.set_rng_state(generator, index)
+        for index, of_device in enumerate(states):
+            torch.cuda.set_rng_state(of_device, index)
+    if generator() is not None:  # other threads may be drawing from those that follow
+        return
     kind, keys, position, has_gauss, gauss = state.values["random"]["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))  # noqa: NPY002
     version, words, next_gauss = state.values["random"]["python"]
