@@ -31,6 +31,7 @@ class Cell:
         model: Pretrained model.
         recipe: Name of the preset.
         lm_epochs: Epochs of the language model instead of the recipe's.
+        lm_dropout: Factor on the dropouts of the language model's training; None: as in the recipe.
         epochs: Epochs of the classifier instead of the recipe's.
         seed: Seed of the choice of labelled documents, weights, dropouts and order.
     """
@@ -46,6 +47,7 @@ class Cell:
     model: str | None = None
     recipe: str = "small"
     lm_epochs: int | None = None
+    lm_dropout: float | None = None
     epochs: int | None = None
     seed: int = 0
 
@@ -98,7 +100,7 @@ def cell_of(line: Line) -> Cell:
 def keep(line: Line, folder: Path = RESULTS) -> None:
     """Add a line to the results; one of the same cell is replaced. The file is whole at any moment."""
     data = line["cell"]["data"]
-    lines = [other for other in read_lines(data, folder) if other["cell"] != line["cell"]]
+    lines = [other for other in read_lines(data, folder) if cell_of(other) != cell_of(line)]
     rows = sorted([*lines, line], key=lambda each: json.dumps(each["cell"], sort_keys=True))
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path_of(data, folder), "".join(json.dumps(row) + "\n" for row in rows))

@@ -159,6 +159,7 @@ def _method(row: Row) -> str:
     texts = "labelled texts only" if cell.texts == 0 else f"{'all' if cell.texts is None else f'{cell.texts:,}'} texts"
     epochs = [f"{name} {value}" for name, value in (("LM", cell.lm_epochs), ("classifier", cell.epochs)) if value]
     more = f", epochs {' and '.join(epochs)}" if epochs else ""
+    more += f", LM dropouts x {cell.lm_dropout:g}" if cell.lm_dropout is not None else ""
     return f"ULMFiT from {cell.model}, {texts}, {cell.reading}{more}"
 
 

@@ -88,6 +88,8 @@ def recipe_of(cell: Cell) -> Recipe:
     """Return the numbers of a cell: those of its preset, with the epochs it names and what its variant changes."""
     recipe = preset(cell.recipe)
     finetune, classify = recipe.finetune.with_epochs(cell.lm_epochs), recipe.classify.with_epochs(cell.epochs)
+    if cell.lm_dropout is not None:
+        finetune = replace(finetune, dropouts=finetune.dropouts.scaled(cell.lm_dropout))
     recipe = replace(recipe, finetune=finetune, classify=classify)
     return recipe if cell.variant is None else variant(cell.variant).apply(recipe)
 

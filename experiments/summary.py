@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from statistics import mean, stdev
 from typing import Any
@@ -53,7 +53,7 @@ def rows_of(lines: Iterable[Line], value: Callable[[Line], float] = lambda line:
     """
     runs: defaultdict[str, list[Line]] = defaultdict(list)
     for line in lines:
-        runs[repr(sorted((name, str(v)) for name, v in line["cell"].items() if name != "seed"))].append(line)
+        runs[repr(replace(cell_of(line), seed=0))].append(line)
     rows = []
     for group in runs.values():
         group.sort(key=lambda line: line["cell"]["seed"])
@@ -71,7 +71,7 @@ def minutes(line: Line) -> float:
 
 def setting(cell: Cell) -> dict[str, Any]:
     """Return what all rows of one table share besides the data."""
-    names = ("recipe", "model", "texts", "transductive", "lm_epochs", "epochs")
+    names = ("recipe", "model", "texts", "transductive", "lm_epochs", "lm_dropout", "epochs")
     values = asdict(cell)
     return {name: values[name] for name in names}
 
@@ -82,6 +82,8 @@ def describe(shared: Mapping[str, Any]) -> str:
     parts.append(f"pretrained model `{shared['model']}`" if shared["model"] else "no pretrained model")
     if shared["texts"] is not None:
         parts.append(f"language models read {shared['texts']:,} texts")
+    if shared["lm_dropout"] is not None:
+        parts.append(f"dropouts of the language model times {shared['lm_dropout']:g}")
     for name, what in (("lm_epochs", "language model"), ("epochs", "classifier")):
         if shared[name] is not None:
             parts.append(f"{shared[name]} epochs of the {what}")

@@ -28,6 +28,7 @@ class Options:
     reading: Reading | None = option(None, help="direction of reading instead of the table's own")
     recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=tuple(PRESETS))
     lm_epochs: int | None = option(None, help="epochs of the language model, instead of the recipe's")
+    lm_dropout: float | None = option(None, help="factor on the dropouts of the language model's training, >= 0")
     epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's")
     scratch_epochs: int = option(30, help="epochs of the classifier from random weights in a low-shot table")
     data_root: Path | None = option(None, help="folder of the data sets; else TEXTXFER_DATA says which")
@@ -62,8 +63,8 @@ def low_shot(options: Options, plain: Cell) -> Iterator[Row]:
         few = replace(plain, labels=labels, reading=reading(options, "forward"))
         yield "ulmfit", few
         yield "labelled-only", replace(few, texts=0)
-        plain_scratch = replace(few, method="scratch", model=None, texts=0, lm_epochs=None, transductive=False)
-        yield "scratch", replace(plain_scratch, epochs=options.scratch_epochs)
+        without = replace(few, model=None, texts=0, lm_epochs=None, lm_dropout=None, transductive=False)
+        yield "scratch", replace(without, method="scratch", epochs=options.scratch_epochs)
         yield "tf-idf", tf_idf(few)
 
 
@@ -120,6 +121,7 @@ def _rows(options: Options, data: str, seed: int) -> Iterator[Row]:
         model=options.model,
         recipe=options.recipe,
         lm_epochs=options.lm_epochs,
+        lm_dropout=options.lm_dropout,
         epochs=options.epochs,
         seed=seed,
     )

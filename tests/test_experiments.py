@@ -12,7 +12,7 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import cells, published, report, runner
-from experiments.cells import Cell
+from experiments.cells import Cell, as_json, keep, read_lines
 from experiments.summary import Row, compare, rows_of
 from experiments.tables import TABLES, Options, cells_of
 from experiments.tasks import Task, digest, load_task, parts_of, spread
@@ -239,3 +239,19 @@ def test_the_page_that_is_committed_is_that_of_the_results(tmp_path: Path):
         (tmp_path / "results" / path.name).write_bytes(path.read_bytes())
     page = report.write(tmp_path / "results")
     assert page.read_text() == (cells.RESULTS.parent / "README.md").read_text()
+
+
+def test_lines_of_before_an_option_was_there_belong_to_the_same_row_and_cell(tmp_path: Path) -> None:
+    old = {"cell": {"data": "trec", "seed": 0}, "error": 0.1, "total_seconds": 60.0}
+    new = {"cell": as_json(Cell(data="trec", seed=1)), "error": 0.2, "total_seconds": 60.0}
+    (row,) = rows_of([old, new])
+    assert dict(row.errors) == pytest.approx({0: 10.0, 1: 20.0})
+    keep(old, tmp_path)
+    keep({**new, "cell": as_json(Cell(data="trec", seed=0))}, tmp_path)
+    assert [line["error"] for line in read_lines("trec", tmp_path)] == [0.2]
+
+
+def test_the_dropouts_of_the_language_model_can_be_scaled() -> None:
+    plain, half = runner.recipe_of(Cell(data="imdb")), runner.recipe_of(Cell(data="imdb", lm_dropout=0.5))
+    assert half.finetune.dropouts == plain.finetune.dropouts.scaled(0.5)
+    assert half.classify == plain.classify
