@@ -11,13 +11,10 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import IO, Any
 
 try:
     import fcntl
@@ -87,29 +84,22 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a file of tensors with the rights that new files have here; safetensors lets its owner alone read it.
+@contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Let safetensors raise what the system said: an `OSError` that names the file, as everything else does.
 
     Args:
-        path: The file, of type safetensors.
-        tensors: Contiguous tensors by name, none of which shares memory with another.
-
-    Raises:
-        OSError: With the system's reason and the name of the file.
+        path: The file that is written in the block.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
-    path.touch()
-    rights = path.stat().st_mode
     try:
-        save_file(dict(tensors), path)
+        yield
     except SafetensorError as error:
         if (found := re.search(r"\(os error (\d+)\)", str(error))) is None:
             raise
         number = int(found[1])
         raise OSError(number, os.strerror(number), str(path)) from error
-    path.chmod(rights)
 
 
 @contextmanager

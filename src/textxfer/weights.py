@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from textxfer.files import checksum, write_tensors
+from textxfer.files import checksum, system_errors
 
 DType = Literal["fp32", "fp16"]
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
@@ -83,13 +84,13 @@ def write_weights(
         raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, not {dtype!r}")
     ready = {name: _converted(name, tensor.detach().cpu(), dtype) for name, tensor in tensors.items()}
     if shard_bytes is None:
-        write_tensors(folder / _WEIGHTS, ready)
+        _write(folder / _WEIGHTS, ready)
         return {"dtype": dtype}
     parts = list(_cut(ready, shard_bytes))
     shards: dict[str, Any] = {}
     for number, rows in enumerate(parts, 1):
         path = folder / f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        write_tensors(path, {name: _rows(ready[name], *at).clone() for name, at in rows.items()})
+        _write(path, {name: _rows(ready[name], *at).clone() for name, at in rows.items()})
         shards[path.name] = {"bytes": path.stat().st_size, "sha256": checksum(path), "rows": rows}
     return {"dtype": dtype, "shards": shards}
 
@@ -123,6 +124,15 @@ def read_weights(folder: Path, config: Mapping[str, Any], expected: Callable[[],
             for name, shape in shapes.items():
                 _rows(loaded[name], *_at(shard, name, shape)).copy_(_tensor(file, shard.path, name))
     return loaded
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a file with the rights that new files have here; safetensors lets its owner alone read it."""
+    path.touch()
+    rights = path.stat().st_mode
+    with system_errors(path):
+        save_file(tensors, path)
+    path.chmod(rights)
 
 
 def _converted(name: str, tensor: Tensor, dtype: DType) -> Tensor:

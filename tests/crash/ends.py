@@ -20,6 +20,8 @@ _HOWS: dict[str, list[How]] = {
     "lockable": ["locked folder", "locked folder", "SIGKILL"],
 }
 _POLL = 0.0005
+_MOST = 0.7
+"""Share of a command's time behind which no end is drawn."""
 _CODES: dict[How, set[int]] = {
     # The number below zero: the signal came before the command heeds it, or behind that.
     "SIGKILL": {-signal.SIGKILL},
@@ -63,9 +65,9 @@ def draw(generator: random.Random, kind: str, seconds: float, *, many_writes: bo
         many_writes: Whether it writes states.
     """
     how = generator.choice(_HOWS[kind])
-    spare = generator.choice([0, 1 << 12, 1 << 14, 1 << 16])
+    spare = generator.choice([0, 0, 1 << 12])
     if generator.random() < 0.5:
-        return End(how, generator.uniform(0, seconds), 0, spare)
+        return End(how, generator.uniform(0, _MOST * seconds), 0, spare)
     within = generator.choice([0, 0.003, 0.03]) * generator.random()
     return End(how, within, generator.randint(1, 20) if many_writes else 1, spare)
 

@@ -17,6 +17,8 @@ from tests.crash.processes import Command, Hangs, Running, Server, TrueCommand, 
 
 _MARK = "earlier.txt"
 """A file that tells an earlier output folder from the one that takes its place."""
+_LESS = 0.7
+"""Share of its time that a command has left, roughly, when it goes on."""
 _START = 6.0
 """Seconds that a true command may need to start."""
 
@@ -129,10 +131,10 @@ class Round:
     def _end_and_go_on(self) -> list[str]:
         """Start the command until it is done; return what is wrong."""
         limit = self.lab.whole[self.job.name].seconds + (_START if self.true else 0.0)
-        for left in range(1 if self.true else self.draw.randint(1, 4), -1, -1):
+        for left in range(1 if self.true else self.draw.randint(2, 6), -1, -1):
             process = self._start()
             try:
-                code, wrong = self._end(process, limit) if left else self._let_end(process)
+                code, wrong = self._end(process, limit * _LESS ** len(self.told)) if left else self._let_end(process)
             except BaseException:
                 stop(process)
                 raise

@@ -6,6 +6,7 @@ stays in the system's table until the next request, so that its number cannot me
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -110,4 +111,5 @@ if __name__ == "__main__":
         importlib.import_module(f"textxfer.cli.{module}")
     importlib.import_module("spacy.lang.en")
     _say({"ready": os.getpid()})
-    serve()
+    with contextlib.suppress(BrokenPipeError):  # who asked is gone
+        serve()

@@ -2,9 +2,9 @@
 
     python -m tests.hostile.fuzz READER [READER ...] --minutes M
 
-Without a reader all are fuzzed, each for its share of the time, which is that of the processor. A process of its own reads; what it does not survive
-is found in the file `last`. Files that do harm are written to build/fuzz/READER; mended, they belong to
-`tests/hostile/cases/READER`, from where a test reads them.
+Without a reader all are fuzzed, each for its share of the time, which is that of the processor. A process of its own
+reads; what it does not survive is found in the file `last`. Files that do harm are written to build/fuzz/READER;
+mended, they belong to `tests/hostile/cases/READER`, from where a test reads them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ SECONDS = 20
 """Most seconds of the processor that reading may take. Files here have some kilobytes: most need milliseconds."""
 _WAIT = 30
 """How many times longer it may take by the clock, on a machine that has other things to do."""
-BASE_BYTES, FACTOR = 160 << 20, 64
+BASE_BYTES, FACTOR = 256 << 20, 64
 """Memory that reading may take: this much, and so many times the bytes of the files."""
 _ROOM = 4 << 30
 

@@ -80,7 +80,7 @@ def test_the_guard_notices_harm(tmp_path: Path) -> None:
         raise DataError("something is wrong somewhere")
 
     def takes() -> None:
-        bytearray(400 << 20)
+        bytearray(300 << 20)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.hostile.guard.SECONDS", 0.2)

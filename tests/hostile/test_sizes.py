@@ -187,8 +187,7 @@ def test_text_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Calla
     assert "longer than 4,194,304" in harmless(lambda: list(read_folder(tmp_path, "a.txt*")), tmp_path, path.name)
     if b"\n" not in line:
         assert "longer than 4,194,304" in harmless(lambda: list(read_jsonl(path)), tmp_path, path.name)
-        table = f"{ending}: "
-        assert table not in harmless(lambda: list(read_csv(path, "text")), tmp_path, path.name)
+        assert "longer than 4,194,304" in harmless(lambda: list(read_csv(path, "text")), tmp_path, path.name)
 
 
 def test_a_plain_file_may_have_any_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +199,7 @@ def test_a_plain_file_may_have_any_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_frame_that_unpacks_to_very_much_at_once(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard")
-    packed = zstandard.ZstdCompressor().compress(b"\n" * (100 << 20))
+    packed = zstandard.ZstdCompressor().compress((b" " * 1023 + b"\n") * (96 << 10))
     assert len(packed) < 20_000
     (tmp_path / "a.txt.zst").write_bytes(packed)
     assert "no documents" in harmless(lambda: list(read_text(tmp_path / "a.txt.zst")), tmp_path, "a.txt.zst")
@@ -318,14 +317,10 @@ def test_members_that_share_their_bytes(tmp_path: Path) -> None:
     """Many entries for one packed member: what they hold together counts."""
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a" * 10, bytes(1 << 19))
+        first = file.filelist[0]
         for number in range(20):
             info = zipfile.ZipInfo(f"b{number}")
-            first = file.filelist[0]
-            info.file_size, info.compress_size, info.CRC = (
-                first.file_size,
-                first.compress_size,
-                zlib.crc32(bytes(1 << 19)),
-            )
+            info.file_size, info.compress_size, info.CRC = first.file_size, first.compress_size, first.CRC
             info.compress_type, info.header_offset = zipfile.ZIP_DEFLATED, 0
             file.filelist.append(info)
             file.NameToInfo[info.filename] = info

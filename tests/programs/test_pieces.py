@@ -78,7 +78,7 @@ def test_three_commands_and_their_time(tmp_path, corpus, monkeypatch):
 
     monkeypatch.setattr(pieces, "monotonic", clock)
     monkeypatch.setattr(pieces, "perf_counter", lambda: now[0])
-    short = [*arguments, "--out", str(tmp_path / "parts"), "--stop-minutes", "0.2"]  # twelve ticks: of batches and epochs
+    short = [*arguments, "--out", str(tmp_path / "parts"), "--stop-minutes", "0.2"]  # twelve ticks
     assert [main(short), main([*short, "--resume"]), main([*short, "--resume"])] == [STOPPED, STOPPED, 0]
     models = [(tmp_path / out / "model" / "model.safetensors").read_bytes() for out in ("whole", "parts")]
     assert models[0] == models[1]

@@ -32,7 +32,7 @@ def read_lines(
         encoding: Its encoding.
         where: What to call the place of a line, given its number; for the message.
         errors: What to do with bytes that are not in the encoding: `strict` stops, `replace` puts U+FFFD for them.
-        longest: Longest line that is read, in characters; None: any, of a packed file `LONGEST_PACKED`.
+        longest: Longest line that is read, in characters; None: any. Of a packed file at most `LONGEST_PACKED`.
 
     Raises:
         DataError: The file is damaged, a line is not in the given encoding, or it is longer than `longest`.
@@ -40,7 +40,8 @@ def read_lines(
     number = 1
     begun: list[str] = []
     length = 0
-    longest = longest_passage(path) if longest is None else longest
+    limits = [limit for limit in (longest, longest_passage(path)) if limit is not None]
+    longest = min(limits, default=None)
 
     def place() -> str:
         return where(number) if where else f"{path}, line {number}"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from textxfer.files import checksum, new_folder, write_tensors, write_text
+from textxfer.files import checksum, new_folder, system_errors, write_text
 from textxfer.training.state import FORMAT, READS, CheckpointError, TrainingState, capture, restore
 
 if TYPE_CHECKING:
@@ -94,7 +94,12 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    write_tensors(path, {key: value.contiguous() for key, value in tensors.items()})
+    """Write tensors with the rights that new files have here; safetensors lets their owner alone read them."""
+    path.touch()
+    rights = path.stat().st_mode
+    with system_errors(path):
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    path.chmod(rights)
 
 
 def _read(place: Path) -> TrainingState:

@@ -111,7 +111,7 @@ def plot_rates(history: History, ax: Axes | None = None) -> Axes:
             linewidth=width,
             marker="o" if _has_lone_points(values) else None,
             markersize=width + 1.5,
-            label=name,
+            label=_plain(name),
         )
     mark_fits(history, ax)
     name_places(history, ax)
@@ -131,7 +131,7 @@ def plot_column(history: History, name: str, ax: Axes | None = None) -> Axes:
         ValueError: The column holds no numbers.
     """
     ax = new_axes() if ax is None else ax
-    if not _plot_column(history, name, ax, color=ORANGE, marker="o", label=name):
+    if not _plot_column(history, name, ax, color=ORANGE, marker="o", label=_plain(name)):
         raise ValueError(f"the column {name!r} of this history holds no numbers that could be drawn")
     if name in _PERCENTAGES:
         from matplotlib.ticker import PercentFormatter
@@ -139,7 +139,7 @@ def plot_column(history: History, name: str, ax: Axes | None = None) -> Axes:
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     mark_fits(history, ax)
     name_places(history, ax)
-    ax.set_ylabel(name)
+    ax.set_ylabel(_plain(name))
     return ax
 
 
@@ -189,6 +189,11 @@ def _plot_column(history: History, name: str, ax: Axes, *, color: str, marker: s
     if points:
         ax.plot(*zip(*points), color=color, marker=marker, markersize=5, linewidth=1.5, label=label)
     return bool(points)
+
+
+def _plain(name: str) -> str:
+    """Return a name as a label that is written as it is: a dollar sign in it begins no formula."""
+    return name.replace("$", r"\$")
 
 
 def _highest(group: tuple[str, list[float]]) -> float:
