@@ -27,9 +27,15 @@ def low_shot_picture(data: str, path: Path) -> None:
     curves: defaultdict[str, dict[int, Row]] = defaultdict(dict)
     for row in _test_rows(data):
         if row.cell.labels is not None:
-            name = _BASELINES.get(row.cell.method, f"ULMFiT from {row.cell.model}")
-            curves[name][row.cell.labels] = row
+            curves[_BASELINES.get(row.cell.method, _name(row))][row.cell.labels] = row
     figures.save(figures.low_shot(curves, _NAMES.get(data, data)), path)
+
+
+def _name(row: Row) -> str:
+    """Name ULMFiT by what its language model has read."""
+    cell = row.cell
+    passes = f"{cell.lm_epochs} x " if cell.lm_epochs else ""
+    return f"ULMFiT from {cell.model}, {passes}{cell.texts:,} texts" if cell.texts else f"ULMFiT from {cell.model}"
 
 
 def _data() -> list[str]:
