@@ -85,6 +85,15 @@ def test_repr_that_does_not_build():
         check_callback(Misnamed())
 
 
+def test_an_argument_under_another_name():
+    class Renamed(Callback):
+        def __init__(self, scale: float = 1.0) -> None:
+            self.factor = scale
+
+    with pytest.raises(AssertionError, match=r"Renamed\(scale=\?\) fails .* keep each argument .* under its own name"):
+        check_callback(Renamed())
+
+
 def test_repr_that_builds_another():
     callback = Forgetful()
     callback.scale = 2.0

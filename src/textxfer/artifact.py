@@ -260,6 +260,8 @@ def _read_text_side(folder: Path, config: dict[str, Any]) -> tuple[Vocab, Tokeni
         vocab, tokenizer = Vocab.load(folder / _VOCAB), read_tokenizer(folder / _TOKENIZER)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"the text side of {folder} is damaged: {error}") from error
+    if missing := [token for token in tokenizer.specials if token not in vocab]:
+        raise ArtifactError(f"{folder / _VOCAB} lacks special tokens of its tokenizer: {', '.join(missing)}")
     for name, own, part in (("vocabulary", vocab, "vocab"), ("tokenizer", tokenizer, "tokenizer")):
         if own.fingerprint != config.get(part):
             raise ArtifactError(
@@ -270,10 +272,17 @@ def _read_text_side(folder: Path, config: dict[str, Any]) -> tuple[Vocab, Tokeni
     return vocab, tokenizer
 
 
+def _what_is_there(folder: Path, name: str) -> str:
+    """Say which file is missing, and which model folders are inside: those of a run, or of the two directions."""
+    if not folder.is_dir():
+        return "there is no such folder"
+    inside = sorted({path.parent.name for mark in (_CONFIG, "pair.json") for path in folder.glob(f"*/{mark}")})
+    return f"{name} is missing" + (f"; there are models inside: {', '.join(inside)}" if inside else "")
+
+
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     if not (folder / name).is_file():
-        missing = f"{name} is missing" if folder.is_dir() else "there is no such folder"
-        raise ArtifactError(f"{folder} is no model folder: {missing}")
+        raise ArtifactError(f"{folder} is no model folder: {_what_is_there(folder, name)}")
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

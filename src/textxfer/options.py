@@ -90,4 +90,5 @@ def _metavar(kind: type) -> str:
 def _help(item: dataclasses.Field[Any]) -> str:
     text = item.metadata["help"].replace("%", "%%")
     silent = item.default in (dataclasses.MISSING, None, False, ()) or item.metadata["positional"]
-    return text if silent else f"{text} (default: {item.default})"
+    default = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
+    return text if silent else f"{text} (default: {default})"

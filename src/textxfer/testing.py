@@ -97,7 +97,8 @@ def _factory(callback: Callback, by_repr: bool) -> Callable[[], Callback]:
     try:
         again = make()
     except Exception as error:
-        raise AssertionError(f"{callback!r} fails the check 'repr': it cannot be evaluated: {error}") from error
+        what = f"it cannot be evaluated: {error}; keep each argument of the constructor under its own name"
+        raise AssertionError(f"{callback!r} fails the check 'repr': {what}") from error
     if type(again) is not cls or repr(again) != repr(callback):
         raise AssertionError(f"{callback!r} fails the check 'repr': it builds {again!r}")
     return make

@@ -19,7 +19,7 @@ _HOWS: dict[str, list[How]] = {
     "small disk": ["full disk", "full disk", "SIGKILL"],
     "lockable": ["locked folder", "locked folder", "SIGKILL"],
 }
-_POLL = 0.0005
+_POLL = 0.002
 _MOST = 0.7
 """Share of a command's time behind which no end is drawn."""
 _CODES: dict[How, set[int]] = {

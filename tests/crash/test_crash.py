@@ -82,7 +82,6 @@ def test_an_unequal_state_is_reported(lab, monkeypatch):
         digest = hashlib.sha256(values.read_bytes()).hexdigest()
         sums.write_text("\n".join([*lines, f"{digest}  {values.name}"]) + "\n")
 
-    assert failures_of(lab) == ""
     spoil_after_the_end(monkeypatch, spoil)
     reported = failures_of(lab)
     assert "differs in value epochs_done" in reported

@@ -164,13 +164,16 @@ ROWS = "text,label\nred cat,a\nblue dog,b\n"
     [
         (None, "no such file"),
         ("body,label\nx,a\n", "no column 'text'"),
-        ("body,label\nx,a\n", "body"),
+        ("body,label\nx,a\n", "body', 'label'; pass --text with the name"),
+        ("text;label\nx;a\n", "pass --delimiter ';'"),
         ("", "the file is empty"),
         ("text,label\n", "no documents"),
         ("text,label\nred,a\nblue,a\n", "only the class 'a'"),
-        (ROWS + ",a\n", "row 3 (line 4): the text is empty"),
+        ("text,label\nred,a\nblue,a\ngreen,b\n", "or give a file of held-out documents with --test"),
+        (ROWS + ",a\n", "row 3 (line 4): the text is empty; fill it in, remove the row or pass --skip-empty to"),
         (ROWS + "green fish,\n", "row 3"),
         (b"text,label\nred,a\nbl\xfce,b\n", "line 3"),
+        (b"text,label\nred,a\nbl\xfce,b\n", "pass --encoding, often 'cp1252'"),
     ],
 )
 def test_bad_tables(tmp_path, capsys, content, message):
@@ -180,6 +183,15 @@ def test_bad_tables(tmp_path, capsys, content, message):
     before = sorted(tmp_path.iterdir())
     assert message in run_badly(capsys, "classify", path, "--out", tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_delimiter_can_be_a_tab_by_name(tmp_path, capsys):
+    path = _text(tmp_path / "data.csv", ROWS.replace(",", "\t"))
+    out = tmp_path / "out"
+    assert "pass --delimiter '\\t'" in run_badly(capsys, "classify", path, "--out", out)
+    error = run_badly(capsys, "classify", path, "--out", out, "--delimiter", r"\t", "--label", "tag")
+    assert "no column 'tag'; there are 'text', 'label'" in error
+    assert "must be one character" in run_badly(capsys, "classify", path, "--out", out, "--delimiter", ";;")
 
 
 def test_damaged_archive(tmp_path, capsys):

@@ -18,8 +18,8 @@ from textxfer.models.precision import Precision
 from textxfer.task import TaskData
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-_LONGEST = 80
-"""Words of the longest text."""
+LENGTHS, _LONGEST = 8, 80
+"""Different lengths of texts, and words of the longest one."""
 
 
 class Work:
@@ -28,12 +28,12 @@ class Work:
     Args:
         folder: An empty folder to work in.
         predictions: Texts that are classified in each round.
-        lengths: How many different lengths the texts have, from 1 to 80. Of each shape that it has computed with,
-            oneDNN keeps compiled code, for up to 1,024 of them; with fewer lengths that comes to an end earlier.
+        lengths: How many different lengths the texts have, from 1 to 80 words. For each new shape oneDNN compiles
+            code and keeps it, see `shapes`: with fewer lengths that comes to an end within the warm-up.
         seed: What texts are drawn from.
     """
 
-    def __init__(self, folder: Path, predictions: int, lengths: int = _LONGEST, seed: int = 0) -> None:
+    def __init__(self, folder: Path, predictions: int, lengths: int = LENGTHS, seed: int = 0) -> None:
         self.folder, self.predictions = folder, predictions
         self._random = random.Random(seed)
         self._lengths = [_LONGEST * n // lengths for n in range(1, lengths + 1)]
@@ -75,7 +75,7 @@ class Work:
         return " ".join(self._random.choices(words, k=self._random.choice(self._lengths)))
 
 
-def soak(rounds: int, predictions: int, lengths: int = _LONGEST, seed: int = 0) -> Iterator[Sample]:
+def soak(rounds: int, predictions: int, lengths: int = LENGTHS, seed: int = 0) -> Iterator[Sample]:
     """Do the rounds and yield what the process held after each.
 
     Args:

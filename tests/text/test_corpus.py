@@ -82,7 +82,8 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     [
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
-        ("review,label\nx,y\n", "no column 'text'; there are 'review', 'label'$"),
+        ("review,label\nx,y\n", "no column 'text'; there are 'review', 'label'; pass text= with the name"),
+        ("text,stars\nx,y\n", "no column 'label'; there are 'text', 'stars'; pass label= with the name"),
         ("Text,label\nx,y\n", "no column 'text'; there are 'Text', 'label'; did you mean 'Text'?"),
         ("text,lable\nx,y\n", "no column 'label'; there are 'text', 'lable'; did you mean 'lable'?"),
         ("text;label\nx;y\n", "separated by ';': pass delimiter=';'"),

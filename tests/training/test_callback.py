@@ -100,6 +100,14 @@ def test_repr_shows_the_call():
     assert repr(Callback()) == "Callback()"
 
 
+def test_repr_of_an_argument_that_was_not_kept():
+    class One(Callback):
+        def __init__(self, a: int, b: int) -> None:
+            self.a, self._b = a, b
+
+    assert repr(One(1, 2)) == "One(a=1, b=?)"
+
+
 def test_show_loop_prints_callbacks_at_their_lines(capsys):
     class Penalty(Callback):
         order = Order.OBJECTIVE

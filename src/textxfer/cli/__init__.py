@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -22,6 +23,14 @@ INTERRUPTED, TERMINATED = 130, 143
 TO_BE_CONTINUED = 75
 """The system's EX_TEMPFAIL: nothing is wrong, but the command has to be given again."""
 _LOCKED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ARGUMENTS = "text|label|delimiter|encoding|errors"
+"""Arguments of what reads files whose options have the same names."""
+_OTHERS = {
+    "pass on_empty='skip'": "pass --skip-empty",
+    "give a file of held-out documents, or pass allow_single=True to keep such rows for training": (
+        "or give a file of held-out documents with --test"
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ntextxfer {name}: {what}; {_left_behind(namespace)}", file=sys.stderr)
         return INTERRUPTED if by_hand else TERMINATED
     except _user_errors() as error:
-        print(f"textxfer {name}{_who()}: error: {error}", file=sys.stderr)
+        print(f"textxfer {name}{_who()}: error: {_as_options(str(error))}", file=sys.stderr)
         return USAGE_ERROR
     except OSError as error:
         if error.errno not in (*FULL, *_LOCKED):
@@ -83,6 +92,14 @@ def _who() -> str:
 def _several() -> bool:
     """Whether torchrun has started several processes; `distributed.launched`, without waiting for torch."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"RANK", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def _as_options(message: str) -> str:
+    """Name the options where a message of the library names arguments."""
+    for own, here in _OTHERS.items():
+        message = message.replace(own, here)
+    message = re.sub(rf"\bpass ({_ARGUMENTS})=(?=')", r"pass --\1 ", message)
+    return re.sub(rf"\bpass ({_ARGUMENTS})=", r"pass --\1", message)
 
 
 def _disk(error: OSError) -> str:

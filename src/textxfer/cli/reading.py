@@ -72,7 +72,7 @@ def open_corpus(
         label_separator=label_separator,
         numeric=numeric,
         only=only,
-        delimiter=options.delimiter,
+        delimiter=_delimiter(options),
         encoding=encoding,
         errors=errors,
         on_empty=on_empty,
@@ -124,6 +124,14 @@ def _without_columns(path: Path, options: Reading, label: str | None) -> Corpus:
         tables = ", ".join(_TABLES)
         raise DataError(f"{path}: running text has no labels; use {tables} or a folder with a sub-folder per class")
     return read_text(path, options.breaks, encoding=options.encoding, errors=options.errors)
+
+
+def _delimiter(options: Reading) -> str | None:
+    r"""A tab may be written as `\t`, as messages have it: shells make it hard to type one."""
+    delimiter = "\t" if options.delimiter == r"\t" else options.delimiter
+    if delimiter is not None and len(delimiter) != 1:
+        raise DataError(f"--delimiter must be one character, or \\t for a tab, not {delimiter!r}")
+    return delimiter
 
 
 def _on_empty(options: Reading) -> OnEmpty:

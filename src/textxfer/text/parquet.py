@@ -64,7 +64,15 @@ def _rows(path: Path, columns: Sequence[str], errors: Errors, arrow: Any) -> Ite
                 lists = [_values(batch.column(column), errors, str(path), number) for column in columns]
                 yield from zip(repeat(0), zip(*lists))
                 number += batch.num_rows
-        except (arrow.ArrowException, OSError) as error:
+        except DataError:
+            raise
+        except (
+            arrow.ArrowException,
+            OSError,
+            ValueError,
+            OverflowError,
+            LookupError,
+        ) as error:  # dates beyond Python's
             raise DataError(f"{row_place(str(path), number)} or soon after: {error}; write or copy it again") from None
 
 

@@ -163,6 +163,8 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
     )
     _check_print(path, "vocabulary", prints.get("vocab"), stored.fingerprint)
     _check_print(path, "tokenizer", prints.get("tokenizer"), tokenizer.fingerprint)
+    if missing := [token for token in tokenizer.specials if token not in stored]:
+        raise DataError(f"{path / VOCAB}: lacks special tokens of the tokenizer: {', '.join(missing)}; {AGAIN}")
     if vocab is not None and vocab != stored:
         raise DataError(f"{path}: {differing_vocabs(stored, vocab)}; build it again with vocab= or like=")
     for name in (IDS, *(f"{name}.npy" for name in names)):

@@ -137,11 +137,13 @@ class _Table:
                 raise DataError(f"{self.path}: there are {header.count(column)} columns called {column!r}")
 
     def _no_column(self, column: str, header: list[str]) -> str:
-        near = difflib.get_close_matches(column, header[:_COMPARED], n=1, cutoff=0.5)
         message = f"{self.path}: no column {column!r}; there are {listed(header)}"
-        if near:
-            message += f"; did you mean {near[0]!r}?"
         other = [d for d in (",", ";", "\t", "|") if d != self.delimiter and d in header[0]]
         if len(header) == 1 and other:
-            message += f"; the columns may be separated by {other[0]!r}: pass delimiter={other[0]!r}"
+            return f"{message}; the columns may be separated by {other[0]!r}: pass delimiter={other[0]!r}"
+        if near := difflib.get_close_matches(column, header[:_COMPARED], n=1, cutoff=0.6):
+            return f"{message}; did you mean {near[0]!r}?"
+        for argument, columns in (("text", self.cells.texts), ("label", (self.cells.label,))):
+            if column in columns:
+                return f"{message}; pass {argument}= with the name of the right one"
         return message

@@ -271,9 +271,10 @@ class Callback:
                 raise TypeError(f"{cls.__name__}.{name} is not an event; did you mean {near}?")
 
     def __repr__(self) -> str:
-        """Show the call that builds this callback again."""
+        """Show the call that builds this callback again; `?` stands for an argument that was not kept by its name."""
         names = self.__init__.__code__.co_varnames[1 : _n_arguments(self)] if _has_init(self) else ()
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+        values = [repr(getattr(self, name)) if hasattr(self, name) else "?" for name in names]
+        return f"{type(self).__name__}({', '.join(map('='.join, zip(names, values)))})"
 
 
 def _has_init(callback: Callback) -> bool:

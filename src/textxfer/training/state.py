@@ -122,7 +122,7 @@ def restore(learn: Learner, state: TrainingState) -> None:
 def check(learn: Learner, state: TrainingState, own: dict[str, Tensor]) -> None:
     """Refuse a state that is damaged or does not fit the learner; what callbacks have in it they know alone."""
     with _naming(state, "its values"):
-        check_values(state.values)
+        check_values(state.values, len(learn.groups))
         _check_optimizer(learn, state)
     with _naming(state, "its history"):
         check_history(state.values["history"])
@@ -220,7 +220,8 @@ def _restore_groups(learn: Learner, state: TrainingState) -> None:
     for group in learn.optimizer.param_groups:
         for key, value in saved.get(group["name"], {}).items():
             group[key] = tuple(value) if isinstance(value, list) else value
-    learn.trainable = tuple(state.values["trainable"])
+    # A model whose groups are cut otherwise may have fewer of them.
+    learn.trainable = tuple(index for index in state.values["trainable"] if index < len(learn.groups))
     apply_trainable(learn.groups, learn.trainable)
 
 

@@ -29,12 +29,16 @@ _MT19937 = 624
 """Words of the generator that Python, NumPy and torch have in common."""
 
 
-def check_values(values: Mapping[str, Any]) -> None:
-    """Refuse JSON values that are missing or of another type than `state.capture` returns."""
+def check_values(values: Mapping[str, Any], n_groups: int) -> None:
+    """Refuse JSON values that are missing or of another type than `state.capture` returns.
+
+    Args:
+        values: The values.
+        n_groups: Number of layer groups of the learner.
+    """
     for name in _COUNTERS:
         _whole(name, values[name])
-    for index in values["trainable"]:
-        _whole("a layer group that trains", index)
+    trainable = [_whole("a layer group that trains", index) for index in values["trainable"]]
     for group, hypers in values["groups"].items():
         _check_hypers(group, hypers)
     if not isinstance(values["metrics"], dict):
@@ -42,6 +46,8 @@ def check_values(values: Mapping[str, Any]) -> None:
     if not all(isinstance(state, dict) for state in values["callbacks"].values()):
         raise TypeError("the state of a callback is no object")
     if values["fit"] is not None:
+        if not any(index < n_groups for index in trainable):
+            raise ValueError(f"of the layer groups {trainable!r:.80} trained, and this model has {n_groups}")
         _check_fit(values["fit"])
 
 
