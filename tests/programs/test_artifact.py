@@ -108,6 +108,12 @@ def test_no_such_folder(tmp_path):
         load_artifact(tmp_path / "nowhere")
 
 
+def test_a_folder_around_models_names_them(tmp_path, data):
+    ulmfit.save(tmp_path / "run" / "model", ulmfit.classifier(data, recipe=TINY), data)
+    with pytest.raises(ArtifactError, match=r"config\.json is missing; there are models inside: model$"):
+        load_artifact(tmp_path / "run")
+
+
 def test_a_foreign_folder_is_never_replaced(tmp_path, data):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ArtifactError, match="exists already and is no model folder"):
