@@ -211,7 +211,7 @@ def test_cleanup(event, change, what):
 def test_cleanup_of_a_fit_that_never_began():
     changes = {"after_fit": lambda self, learn: setattr(learn, "forward", None)}
     with pytest.raises(
-        AssertionError, match=r"after an error in a before_fit that had not begun, learn\.forward is None"
+        AssertionError, match=r"in a before_fit that had not begun, learn\.forward is not what it was: None, before"
     ):
         check_callback(derived(**changes), exclude={"state", "resume", "order", "evaluation"})
 

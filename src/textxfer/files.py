@@ -90,6 +90,9 @@ def system_errors(path: Path) -> Iterator[None]:
 
     Args:
         path: The file that is written in the block.
+
+    Raises:
+        OSError: The system refused to write it.
     """
     from safetensors import SafetensorError
 
