@@ -47,10 +47,16 @@ def states_below(folder: Path) -> dict[str, Digest]:
         Exception: One of them is not complete and sound.
     """
     found: dict[str, Digest] = {}
-    for place in sorted(folder.glob("**/step-*/")):
+    for place in state_folders(folder):
         state = load(place)
         found[f"{place.parent.relative_to(folder).as_posix()} {_moment(state)}"] = digest(state)
     return found
+
+
+def state_folders(folder: Path) -> list[Path]:
+    """Return the folders of states below a folder that are under a name of their own."""
+    found = sorted(folder.glob("**/step-*/"))
+    return [place for place in found if not _is_hidden(place, folder)]
 
 
 def digest(state: TrainingState) -> Digest:
@@ -80,7 +86,7 @@ def unequal_states(found: dict[str, Digest], whole: dict[str, Digest]) -> Iterat
 def unreadable(folder: Path) -> Iterator[str]:
     """Open whatever is under a name of its own; only what begins with a dot may be half written."""
     for path in sorted(folder.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        if _is_hidden(path, folder):
             continue
         try:
             _open(path)
@@ -92,6 +98,10 @@ def leftovers(folder: Path) -> list[str]:
     """Return names that a finished run must not leave: those that begin with a dot, and the folder of its states."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")))
     return [name for name in names if "/." in f"/{name}" or name.endswith(".unfinished")]
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _open(path: Path) -> None:

@@ -147,7 +147,7 @@ class Round:
         """Start the command, to go on from its states if there are some."""
         arguments = self.job.arguments(self.place.folder)
         if self.job.resumes:
-            resume = any(self._unfinished().glob("**/step-*/"))
+            resume = bool(checks.state_folders(self._unfinished()))
             self.tally.resumes += resume
             arguments += ["--save-minutes", self.draw.choice(["1e-9", "1e-9", "0.002"]), *["--resume"][:resume]]
         if self.job.name != "prepare" and (self.replaces or self.out.exists()):
