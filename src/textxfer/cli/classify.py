@@ -125,8 +125,9 @@ def _run_all(job: Job) -> None:
             continue
         runs.append({"seed": config.seed + run, **_run(job, run)[1].to_dict()})
         if job.laptop is None and distributed.is_main():
-            remove_folder(place)  # its states are not needed any more
             write_json(place / _REPORT, runs[-1])
+            for states in [path for path in place.iterdir() if path.is_dir()]:
+                remove_folder(states)  # they are not needed any more
     results = {"error_rate": _summary(runs), "seconds": time.perf_counter() - began, "runs": runs}
     if job.laptop is not None:
         results["laptop"] = job.laptop.card()

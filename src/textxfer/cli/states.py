@@ -40,8 +40,10 @@ def unfinished(out: Path) -> Path:
 
 
 def has_states(out: Path) -> bool:
-    """Whether there is a state to go on from."""
-    return any(unfinished(out).glob("**/step-*/"))
+    """Whether there is a state to go on from; those that were being removed do not count."""
+    folder = unfinished(out)
+    found = (path.relative_to(folder) for path in folder.glob("**/step-*/"))
+    return any(not any(part.startswith(".") for part in path.parts) for path in found)
 
 
 def identity(config: AnyResumable) -> AnyResumable:

@@ -80,7 +80,10 @@ def import_weights(
             "was saved with these weights"
         )
     _check_classes(weights, net, classes)
-    tokens = match_tokens(old, rules)
+    try:
+        tokens = match_tokens(old, rules)
+    except (ArtifactError, DataError) as error:
+        raise type(error)(f"{vocab}: {error}") from None
     tokenizer = SpacyTokenizer(language, tokens.rules)
     tokenizer("a")  # finds out whether spaCy has the language
     model = _model(net, tokens)

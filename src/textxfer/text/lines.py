@@ -125,5 +125,9 @@ def _pieces(path: Path, encoding: str, errors: Errors, place: Callable[[], str])
             f"pass encoding=, often 'cp1252' or 'latin-1', save the file as UTF-8, "
             f"or pass errors='replace' to put U+FFFD for such bytes"
         ) from None
+    except MemoryError:  # the header of an .xz file may ask for gigabytes
+        raise DataError(
+            f"{path}: unpacking takes more memory than there is; pack it with a smaller dictionary"
+        ) from None
     except UnicodeError as error:
         raise DataError(f"{path}: not {encoding} text ({error}); pass the right encoding=") from None

@@ -95,8 +95,10 @@ def _values(column: Any, errors: Errors, name: str, first: int) -> list[Any]:
 
 def _opened(path: Path, arrow: Any) -> Any:
     try:
-        return import_module("pyarrow.parquet").ParquetFile(path, buffer_size=_BUFFER)
-    except (arrow.ArrowException, OSError) as error:
+        file = import_module("pyarrow.parquet").ParquetFile(path, buffer_size=_BUFFER)
+        _ = file.schema_arrow.names  # their encoding is looked at now
+        return file
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path}: is no Parquet file, or damaged ({error})") from None
 
 

@@ -179,18 +179,18 @@ def resume_fit(learn: Learner, state: TrainingState) -> tuple[int, int | None]:
     saved = Progress(**fit["progress"])
     if saved.n_epochs != learn.progress.n_epochs:
         raise CheckpointError(
-            f"the interrupted fit had {saved.n_epochs} epochs, this one has {learn.progress.n_epochs}: "
+            f"{state.name}: the interrupted fit had {saved.n_epochs} epochs, this one has {learn.progress.n_epochs}: "
             "call the same fit again"
         )
     if saved.n_steps != learn.progress.n_steps:
         raise CheckpointError(
-            f"the interrupted fit planned {saved.n_steps} updates, this one plans {learn.progress.n_steps}: "
-            "the training data, the batch size or Accumulate differ"
+            f"{state.name}: the interrupted fit planned {saved.n_steps} updates, this one plans "
+            f"{learn.progress.n_steps}: the training data, the batch size or Accumulate differ"
         )
     keyed = _keyed(learn.active_callbacks)
     lost = [key for key, values in _callback_states(state).items() if values and key not in keyed]
     if lost:
-        raise CheckpointError(f"the interrupted fit had callbacks that this one lacks: {', '.join(lost)}")
+        raise CheckpointError(f"{state.name}: the interrupted fit had callbacks that this one lacks: {', '.join(lost)}")
     with _naming(state, "the metrics of its pass"):
         learn.pass_metrics[True].load_state_dict(state.values["metrics"] | state.part("metrics"))
     _restore_callbacks(learn.active_callbacks, state)
