@@ -16,8 +16,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-SMALL = 3
-"""Messages of a few bytes beside the gradients: what is in the batch, its shares, which gradients there are."""
+PER_BATCH, PER_UPDATE = 2, 1
+"""Messages of a few bytes: what comes next and what the batches have in them; which gradients there are."""
 TOKENS = 10**9
 """A corpus to reckon with."""
 
@@ -93,8 +93,8 @@ class Training:
             world: Number of processes, >= 1.
             accumulate: Batches of each process to one update, >= 1.
         """
-        small = SMALL * link.sum_seconds(0, world)
-        return accumulate * (self.seconds + small) + link.sum_seconds(self.gradients, world)
+        batch = self.seconds + PER_BATCH * link.sum_seconds(0, world)
+        return accumulate * batch + self._update(link, world)
 
     def tokens_per_second(self, link: Link, world: int, accumulate: int = 1) -> float:
         """Return the tokens of all processes per second; arguments as in `step`."""
@@ -116,8 +116,11 @@ class Training:
             world: Number of processes, >= 1.
             efficiency: The share to reach, > 0 and < 1.
         """
-        spare = self.seconds * (1 / efficiency - 1) - SMALL * link.sum_seconds(0, world)
-        return max(math.ceil(link.sum_seconds(self.gradients, world) / spare), 1) if spare > 0 else None
+        spare = self.seconds * (1 / efficiency - 1) - PER_BATCH * link.sum_seconds(0, world)
+        return max(math.ceil(self._update(link, world) / spare), 1) if spare > 0 else None
+
+    def _update(self, link: Link, world: int) -> float:
+        return PER_UPDATE * link.sum_seconds(0, world) + link.sum_seconds(self.gradients, world)
 
 
 WORLDS = (1, 2, 4, 8, 16, 32, 64)

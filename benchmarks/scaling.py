@@ -3,7 +3,9 @@
 `python -m benchmarks.scaling [--quick]`. The batch is that of all processes together, each process has one thread.
 `weak-` has a batch of that size for each process instead. Every number of processes is started by torchrun, in turn,
 round after round; a line has the median step over all rounds. `sum_ms` is the time in which the gradients of the whole
-model are summed, alone; `sum_mb` their size.
+model are summed, alone; `sum_mb` their size. The cases `all-reduce-` are sums of so many bytes by two processes.
+`predicted_ms` is what `scale_model` says of the weak cases, from the step of one process and those sums. `load` is the
+load of the machine before the first round and after the last one, for its other work slows ours down.
 """
 
 from __future__ import annotations
@@ -15,23 +17,40 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks import results
+from benchmarks import all_reduce, results
 from benchmarks.driver import Options
 from benchmarks.lm_models import Size, learner
+from benchmarks.scale_model import Link, Training
 from textxfer import distributed
 from textxfer.callbacks._peers import join
 from textxfer.callbacks._reduce import sum_gradients
 from textxfer.training import Callback, Learner
 
-FULL, QUICK = Size(30_000, 400, 1152, 3, 32), Size(500, 16, 32, 2, 8, 10)
+FULL: Mapping[str, Size] = {
+    "en-small": Size(15_000, 200, 512, 2, 16),
+    "en-base": Size(30_000, 400, 1152, 3, 32),
+}
+QUICK: Mapping[str, Size] = {"quick": Size(500, 16, 32, 2, 8, 10)}
 WARMUP, BUCKET = 2, 25e6
+
+Seconds = dict[str, list[float]]
+
+
+class Job(NamedTuple):
+    """What is measured together: a model of a size by so many processes."""
+
+    case: str
+    model: str
+    workers: int
+    size: Size
 
 
 class Watch(Callback):
@@ -46,7 +65,7 @@ class Watch(Callback):
         self.ends.append(time.perf_counter())
 
 
-def measure(size: Size, steps: int) -> dict[str, list[float]]:
+def measure(size: Size, steps: int) -> Seconds:
     """Train some steps in this process and return the seconds of each, and of sums of gradients alone."""
     watch = Watch()
     learn = learner(size, steps + WARMUP, Options())
@@ -63,41 +82,79 @@ def measure(size: Size, steps: int) -> dict[str, list[float]]:
     return {"seconds": seconds, "sums": sums[1:]}
 
 
-def started(workers: int, size: Size, steps: int) -> dict[str, list[float]]:
+def started(workers: int, steps: int, what: Sequence[str]) -> Seconds:
     """Let torchrun start the processes, and return what the first one has measured."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "seconds.json"
         torchrun = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
-        numbers = [str(value) for value in (size.vocab, size.embed, size.hidden, size.layers, size.batch, size.bptt)]
-        program = ["-m", "benchmarks.scaling", "--child", str(out), "--steps", str(steps), "--size", *numbers]
+        program = ["-m", "benchmarks.scaling", "--child", str(out), "--steps", str(steps), *what]
         env = os.environ | {"OMP_NUM_THREADS": "1"}
         subprocess.run([*torchrun, "--nproc-per-node", str(workers), *program], check=True, env=env)
         return json.loads(out.read_text())
 
 
-def run(size: Size, workers: Sequence[int], steps: int, rounds: int) -> list[dict[str, Any]]:
-    """Measure in turn and return the result lines."""
-    jobs = [("lm-step", each, size) for each in workers]
-    jobs += [
-        ("weak-lm-step", n, Size(size.vocab, size.embed, size.hidden, size.layers, size.batch * n, size.bptt))
-        for n in workers[1:]
-    ]
-    found: list[list[dict[str, list[float]]]] = [[] for _ in jobs]
+def jobs_of(models: Mapping[str, Size], workers: Sequence[int]) -> list[Job]:
+    """Return what to measure, one process first."""
+    jobs = [Job("lm-step", model, each, size) for model, size in models.items() for each in workers]
+    several = [job for job in jobs if job.workers > 1]
+    return jobs + [job._replace(case="weak-lm-step", size=_times(job.size, job.workers)) for job in several]
+
+
+def run(
+    models: Mapping[str, Size], workers: Sequence[int], steps: int, rounds: int, sizes: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Measure in turn and return the result lines; `sizes` are the bytes of the sums."""
+    jobs, loads = jobs_of(models, workers), [os.getloadavg()[0]]
+    found: dict[Job, list[Seconds]] = {job: [] for job in jobs}
+    sums: Seconds = {str(size): [] for size in sizes}
     for _ in range(rounds):
-        for (_, n, of), results_of in zip(jobs, found):
-            results_of.append(started(n, of, steps))
-    rows: list[dict[str, Any]] = []
-    for (case, n, of), measured in zip(jobs, found):
-        seconds = [value for each in measured for value in each["seconds"]]
-        rows.append(_row(case, n, of, seconds, [value for each in measured for value in each["sums"]]))
+        for job in jobs:
+            numbers = [str(value) for value in astuple(job.size)]
+            found[job].append(started(job.workers, steps, ["--size", *numbers]))
+        for size, seconds in started(2, steps, ["--sums", *sums]).items():
+            sums[size] += seconds
+    loads.append(os.getloadavg()[0])
+    rows = [_row(job, found[job]) for job in jobs]
     for row in rows:
-        row["ratio_to_one_worker"] = round(row["tokens_per_s"] / rows[0]["tokens_per_s"], 3)
-    return rows
+        alone = next(other for other in rows if other["model"] == row["model"])
+        row["ratio_to_one_worker"] = round(row["tokens_per_s"] / alone["tokens_per_s"], 3)
+    rows += [
+        results.row("scaling", f"all-reduce-{size}", "gloo", s, workers=2, bytes=int(size)) for size, s in sums.items()
+    ]
+    predict(rows)
+    return [row | {"load": [round(load, 1) for load in loads]} for row in rows]
 
 
-def _row(case: str, workers: int, size: Size, seconds: Sequence[float], sums: Sequence[float]) -> dict[str, Any]:
-    name = f"{case}-{size.vocab}-{size.embed}-{size.hidden}-{size.layers}-{size.batch}x{size.bptt}"
-    figures: dict[str, Any] = {"workers": workers, "tokens_per_s": round(size.tokens / median(seconds))}
+def link_of(rows: Sequence[Mapping[str, Any]]) -> Link:
+    """Return the link between two processes that result lines tell of."""
+    return Link.fitted({row["bytes"]: row["median_ms"] / 1000 for row in rows if "bytes" in row})
+
+
+def training_of(rows: Sequence[Mapping[str, Any]], model: str) -> Training:
+    """Return what result lines tell of one process that trains a model."""
+    own = [row for row in rows if row.get("model") == model]
+    alone = next(row for row in own if row["workers"] == 1)
+    size = next(row["sum_mb"] for row in own if "sum_mb" in row)
+    return Training(model, alone["median_ms"] / 1000, alone["tokens"], round(1e6 * size))
+
+
+def predict(rows: Sequence[dict[str, Any]]) -> None:
+    """Write into the lines of the weak cases what the model says of them."""
+    for row in rows:
+        if row["case"].startswith("weak-"):
+            row["predicted_ms"] = round(1000 * training_of(rows, row["model"]).step(link_of(rows), row["workers"]), 2)
+
+
+def _times(size: Size, factor: int) -> Size:
+    return replace(size, batch=size.batch * factor)
+
+
+def _row(job: Job, measured: Sequence[Seconds]) -> dict[str, Any]:
+    seconds, sums = ([value for each in measured for value in each[name]] for name in ("seconds", "sums"))
+    size = job.size
+    name = f"{job.case}-{size.vocab}-{size.embed}-{size.hidden}-{size.layers}-{size.batch}x{size.bptt}"
+    figures: dict[str, Any] = {"model": job.model, "workers": job.workers, "tokens": size.tokens}
+    figures["tokens_per_s"] = round(size.tokens / median(seconds))
     if sums:
         weights = sum(4 * out * (inside + out + 2) for inside, out in size.config().sizes)
         figures["sum_mb"] = round(4 * (weights + size.vocab * (size.embed + 1)) / 1e6, 3)
@@ -107,26 +164,44 @@ def _row(case: str, workers: int, size: Size, seconds: Sequence[float], sums: Se
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round, results printed only")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of processes, 1 first")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each number is measured")
-    parser.add_argument("--steps", type=int, default=8, help="steps of a round")
-    parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder of the result file")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=int, nargs=6, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     if options.child is not None:
         torch.set_num_threads(1)
-        measured = measure(Size(*options.size), options.steps)
+        sums = options.sums
+        measured = all_reduce.measure(sums, options.steps) if sums else measure(Size(*options.size), options.steps)
         if distributed.is_main():
             options.child.write_text(json.dumps(measured))
         return
     rounds, steps = (1, 4) if options.quick else (options.rounds, options.steps)
-    rows = run(QUICK if options.quick else FULL, options.workers, steps, rounds)
-    print(results.table(rows, ("case", "workers", "median_ms", "tokens_per_s", "ratio_to_one_worker", "sum_ms")))
+    models, sizes = (QUICK, all_reduce.SIZES[:4]) if options.quick else (FULL, all_reduce.SIZES)
+    rows = run(models, options.workers, steps, rounds, sizes)
+    columns = (
+        "case",
+        "workers",
+        "median_ms",
+        "iqr_ms",
+        "tokens_per_s",
+        "ratio_to_one_worker",
+        "sum_ms",
+        "predicted_ms",
+    )
+    print(results.table(rows, columns))
+    print(f"link: {link_of(rows)}")
     if not options.quick:
         print(f"written to {results.write('scaling', rows, folder=options.out)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round, results printed only")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of processes, 1 first")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each number is measured")
+    parser.add_argument("--steps", type=int, default=8, help="steps of a round")
+    parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder of the result file")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, nargs=6, help=argparse.SUPPRESS)
+    parser.add_argument("--sums", type=int, nargs="+", help=argparse.SUPPRESS)
+    return parser
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 
 from tests.soak.picture import draw
 from tests.soak.watch import Sample, growth, problems
-from tests.soak.work import LENGTHS, soak
+from tests.soak.work import LONGEST, soak
 from textxfer.files import write_text
 
 
@@ -44,7 +44,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fits", type=int, default=200, help="fits in all, one a round")
     parser.add_argument("--predictions", type=int, default=10_000, help="predictions in all")
     parser.add_argument("--warmup", type=int, default=35, help="rounds that do not count, for caches to fill")
-    parser.add_argument("--lengths", type=int, default=LENGTHS, help="different lengths of the texts")
+    parser.add_argument("--lengths", type=int, default=LONGEST, help="different lengths of the texts")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     parser.add_argument("--seed", type=int, default=0, help="what texts are drawn from")
     parser.add_argument("--verbose", action="store_true", help="print each round")

@@ -33,7 +33,7 @@ EVENTS = ("before_fit", "before_batch", "around_forward", "after_loss", "before_
 RATE = 4e-3
 
 Job = Callable[[TaskData, Path, int], None]
-"""A kind of fit: data, an empty folder for its files, and its number, which is also its seed."""
+"""A kind of fit: data, an empty folder for its files, and its seed: always the same, so that each repeats itself."""
 
 
 def quiet() -> Report:
@@ -48,24 +48,24 @@ def many(folder: Path) -> list[Callback]:
     return [*parts, DataParallel(), quiet(), *files]
 
 
-def language_model(data: TaskData, folder: Path, number: int) -> None:
+def language_model(data: TaskData, folder: Path, seed: int) -> None:
     """A language model with all callbacks."""
-    learn = ulmfit.language_model(data, recipe=TINY, callbacks=[*many(folder), WindowRate(10)], seed=number)
+    learn = ulmfit.language_model(data, recipe=TINY, callbacks=[*many(folder), WindowRate(10)], seed=seed)
     learn.fit_one_cycle(3, RATE, callbacks=[GradualUnfreeze(), DiscriminativeLR()])
 
 
-def classifier(data: TaskData, folder: Path, number: int) -> None:
+def classifier(data: TaskData, folder: Path, seed: int) -> None:
     """A classifier with all callbacks: its head on features that are kept, then all of it."""
-    learn = ulmfit.classifier(data, recipe=TINY, callbacks=many(folder), seed=number)
+    learn = ulmfit.classifier(data, recipe=TINY, callbacks=many(folder), seed=seed)
     learn.freeze()
     learn.fit(2, RATE, [CacheFeatures()])
     learn.unfreeze()
     learn.fit_slanted(2, RATE, callbacks=[GradualUnfreeze(mode="chain-thaw"), DiscriminativeLR()])
 
 
-def rates(data: TaskData, folder: Path, number: int) -> None:
+def rates(data: TaskData, folder: Path, seed: int) -> None:
     """The rates are tried and drawn, then there is a fit at the one that was found."""
-    learn = ulmfit.language_model(data, recipe=TINY, callbacks=[quiet()], seed=number)
+    learn = ulmfit.language_model(data, recipe=TINY, callbacks=[quiet()], seed=seed)
     result = learn.lr_find(n_steps=20)
     save_figure(plot_lr_finder(result), folder / "rates.png")
     learn.fit(1, RATE)
@@ -85,12 +85,12 @@ class Break(Callback):
             raise Planned("after_batch")
 
 
-def resumed(data: TaskData, folder: Path, number: int) -> None:
+def resumed(data: TaskData, folder: Path, seed: int) -> None:
     """A fit breaks and goes on in a new learner."""
 
     def made(*more: Callback) -> Learner:
         parts = [quiet(), *more, SaveEvery(folder / "states", batches=2)]
-        return ulmfit.language_model(data, recipe=TINY, callbacks=parts, seed=number)
+        return ulmfit.language_model(data, recipe=TINY, callbacks=parts, seed=seed)
 
     broken(made(Break()))
     learn = made()
@@ -111,25 +111,26 @@ def broken(learn: Learner) -> None:
     raise AssertionError("the fit should have been broken")
 
 
-def failed(data: TaskData, folder: Path, number: int) -> None:
-    """An error comes in one event or another, and the learner trains again."""
-    error = error_in(EVENTS[number % len(EVENTS)], Order.OBSERVE)
-    learn = ulmfit.classifier(data, recipe=TINY, callbacks=[*many(folder), error], seed=number)
-    broken(learn)
-    learn.fit(1, RATE)
+def failed(data: TaskData, folder: Path, seed: int) -> None:
+    """An error comes in one event after another, and the learner trains again."""
+    for event in EVENTS:
+        parts = [quiet(), error_in(event, Order.OBSERVE), SaveEvery(folder / event, batches=2)]
+        learn = ulmfit.classifier(data, recipe=TINY, callbacks=parts, seed=seed)
+        broken(learn)
+        learn.fit(1, RATE)
 
 
-def whole(data: TaskData, folder: Path, number: int) -> None:
+def whole(data: TaskData, folder: Path, seed: int) -> None:
     """The whole recipe: language model, classifier, model folder."""
-    lm = ulmfit.finetune(data, recipe=TINY, callbacks=[quiet()], seed=number)
-    learn = ulmfit.classify(data, lm.model.encoder, recipe=TINY, callbacks=[quiet()], seed=number)
+    lm = ulmfit.finetune(data, recipe=TINY, callbacks=[quiet()], seed=seed)
+    learn = ulmfit.classify(data, lm.model.encoder, recipe=TINY, callbacks=[quiet()], seed=seed)
     ulmfit.save(folder / "model", learn, data)
 
 
-def threads(data: TaskData, folder: Path, number: int) -> None:
+def threads(data: TaskData, folder: Path, seed: int) -> None:
     """Two fits at the same time."""
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda seed: _alone(data, seed), [number, number + 1]))
+        list(pool.map(lambda own: _alone(data, own), [seed, seed + 1]))
 
 
 def _alone(data: TaskData, seed: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scale_model import SMALL, WORLDS, Link, Training, table
+from benchmarks.scale_model import PER_BATCH, PER_UPDATE, WORLDS, Link, Training, table
 
 LINK = Link(latency=1e-4, bandwidth=1e9)
 TRAINING = Training("toy", seconds=0.5, tokens=2240, gradients=80_000_000)
@@ -60,9 +60,10 @@ def test_one_process_is_what_was_measured() -> None:
 
 
 def test_a_step_is_the_batch_and_the_messages() -> None:
-    sums = 2 * 3 * (1e-4 + 80e6 / 4e9)
-    assert TRAINING.step(LINK, 4) == pytest.approx(0.5 + SMALL * 2 * 3 * 1e-4 + sums)
-    assert TRAINING.step(LINK, 4, accumulate=5) == pytest.approx(5 * (0.5 + SMALL * 2 * 3 * 1e-4) + sums)
+    message, sums = 2 * 3 * 1e-4, 2 * 3 * (1e-4 + 80e6 / 4e9)
+    batch, update = 0.5 + PER_BATCH * message, PER_UPDATE * message + sums
+    assert TRAINING.step(LINK, 4) == pytest.approx(batch + update)
+    assert TRAINING.step(LINK, 4, accumulate=5) == pytest.approx(5 * batch + update)
 
 
 @pytest.mark.parametrize("world", WORLDS)

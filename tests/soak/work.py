@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 from tests.programs.toys import FILLERS, TINY, WORDS, task
@@ -18,8 +19,8 @@ from textxfer.models.precision import Precision
 from textxfer.task import TaskData
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-LENGTHS, _LONGEST = 8, 80
-"""Different lengths of texts, and words of the longest one."""
+LONGEST = 80
+"""Words of the longest text."""
 
 
 class Work:
@@ -28,15 +29,17 @@ class Work:
     Args:
         folder: An empty folder to work in.
         predictions: Texts that are classified in each round.
-        lengths: How many different lengths the texts have, from 1 to 80 words. For each new shape oneDNN compiles
-            code and keeps it, see `shapes`: with fewer lengths that comes to an end within the warm-up.
+        lengths: How many different lengths the texts have, up to 80 words. They come in an order that is drawn once
+            and repeats itself, and so do the shapes of batches: oneDNN compiles code for each new one and keeps it,
+            see `shapes`, which has to come to an end within the warm-up.
         seed: What texts are drawn from.
     """
 
-    def __init__(self, folder: Path, predictions: int, lengths: int = LENGTHS, seed: int = 0) -> None:
+    def __init__(self, folder: Path, predictions: int, lengths: int = LONGEST, seed: int = 0) -> None:
         self.folder, self.predictions = folder, predictions
         self._random = random.Random(seed)
-        self._lengths = [_LONGEST * n // lengths for n in range(1, lengths + 1)]
+        order = self._random.sample(range(1, lengths + 1), lengths)
+        self._lengths = cycle([LONGEST * n // lengths for n in order])
         self._data: TaskData = task(120)
         learn = ulmfit.classify(self._data, recipe=TINY, callbacks=[quiet()])
         ulmfit.save(folder / "model", learn, self._data)
@@ -56,7 +59,8 @@ class Work:
         self._predict()
         place = self.folder / f"fit-{number}"
         place.mkdir()
-        JOBS[number % len(JOBS)](self._data, place, number)
+        kind = number % len(JOBS)
+        JOBS[kind](self._data, place, kind)
         left = [path for path in place.rglob("*") if path.name.startswith(".") or path.suffix == ".part"]
         assert not left, left
         shutil.rmtree(place)
@@ -71,11 +75,14 @@ class Work:
             assert all(abs(sum(row.probabilities.values()) - 1) < 1e-3 for row in found)
 
     def _text(self) -> str:
-        words = self._random.choice(list(WORDS.values())) + FILLERS
-        return " ".join(self._random.choices(words, k=self._random.choice(self._lengths)))
+        """Draw a text of the next length; no word follows itself, for the tokenizer joins words that are repeated."""
+        words, text = self._random.choice(list(WORDS.values())) + FILLERS, [""]
+        for _ in range(next(self._lengths)):
+            text.append(self._random.choice([word for word in words if word != text[-1]]))
+        return " ".join(text[1:])
 
 
-def soak(rounds: int, predictions: int, lengths: int = LENGTHS, seed: int = 0) -> Iterator[Sample]:
+def soak(rounds: int, predictions: int, lengths: int = LONGEST, seed: int = 0) -> Iterator[Sample]:
     """Do the rounds and yield what the process held after each.
 
     Args:
