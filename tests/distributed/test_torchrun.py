@@ -144,7 +144,25 @@ def test_the_scaling_benchmark_runs() -> None:
     command = [sys.executable, "-m", "benchmarks.scaling", "--quick"]
     ended = end(start(command, environment(PYTHONWARNINGS="ignore")), 120)
     assert ended.code == 0, ended.out
-    assert [line.split(" | ")[1] for line in ended.out.splitlines() if line.startswith("| ")][2:] == ["1", "2", "2"]
+    assert [line.split(" | ")[1] for line in ended.out.splitlines() if line.startswith("| ")][2:] == ["1"] + 6 * ["2"]
+
+
+def test_a_process_has_left_its_group_before_python_ends(tmp_path: Path) -> None:
+    """Else one of its threads may abort the process at the very end, and torchrun starts everything again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import atexit, os\n"
+        "import torch.distributed as dist\n"
+        "from textxfer import distributed\n"
+        "from textxfer.callbacks._peers import join\n"
+        "atexit.register(lambda: print(f'in a group: {dist.is_initialized()}', flush=True))\n"
+        "place = distributed.start('cpu')\n"
+        "with distributed.main_first():\n"
+        "    assert join(place.device, 1.0).world == 2\n"
+    )
+    ended = torchrun([], "--standalone", script=[str(script)])
+    assert ended.code == 0, ended.out
+    assert ended.out.count("in a group: False") == 2
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ Nothing is pickled.
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -142,6 +143,19 @@ def _begin(backend: str, timeout: timedelta) -> None:
         dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=timeout)
     except (dist.DistError, RuntimeError) as error:
         raise PeerError(f"the processes did not find each other: {error}") from error
+    atexit.register(leave)
+
+
+def leave() -> None:
+    """Leave the process group, if there is one, so that its threads have ended before Python does.
+
+    A thread of gloo that lets go of a tensor while Python comes to its end aborts the process, which has done all its
+    work by then (torch 2.13, in one of four runs of few steps).
+    """
+    for made in (restarts_of, _gloo, _patient):
+        made.cache_clear()  # they hold groups, which end with the last one who does
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def agreed_token(store: Store, rank: int, world: int, timeout: timedelta) -> str:
