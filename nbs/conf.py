@@ -41,6 +41,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 default_role = "code"
+highlight_language = "none"  # of blocks that name none: commands, layouts of folders
 autodoc_default_options = {"members": True, "member-order": "bysource", "special-members": "__call__"}
 autodoc_inherit_docstrings = False  # else each callback would repeat what the base class says of its events
 autodoc_typehints = "description"

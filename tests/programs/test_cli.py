@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs.toys import documents, write_csv
-from textxfer import presets
+from textxfer import __version__, presets
 from textxfer.callbacks import SaveEvery
 from textxfer.cli import main
 from textxfer.text import Vocab
@@ -136,6 +136,32 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, table, base, capsy
     assert "highest rates: embedding" in printed
     assert " MB" in printed
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_of_both_directions_says_which_is_which(tmp_path, table, capsys):
+    capsys.readouterr()
+    options = ["--direction", "both", "--from-scratch", "--dry-run", "--tokenizer", "rules"]
+    assert main(["classify", str(table), "--out", str(tmp_path / "out"), *options]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("reading forward") < printed.index("reading backward")
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"textxfer {__version__}\n"
+
+
+def test_nobody_reads_what_is_printed(base):
+    """As with `textxfer show ... | head -0`: no traceback, and the code that shells give to such an end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "textxfer", "show", str(base)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, told = process.communicate()
+    assert (process.returncode, told) == (141, "")
 
 
 def run_badly(capsys, *arguments) -> str:

@@ -238,7 +238,7 @@ def test_lists() -> None:
         from_texts(["a", ""])
     with pytest.raises(ValueError, match="1 labels for 2 texts"):
         from_texts(["a", "b"], ["x"])
-    with pytest.raises(TypeError, match="text 2 is a float, not a string"):
+    with pytest.raises(TypeError, match="text 2 is of type float, and should be a string"):
         from_texts(["a", float("nan")])  # type: ignore[list-item]
 
 

@@ -12,13 +12,14 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from textxfer import __version__
 from textxfer.cli import config as configs
 from textxfer.cli.signals import Terminated, heeded
 from textxfer.files import FULL
 from textxfer.options import add_options, parse
 
 USAGE_ERROR = 2
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED, NOBODY_READS, TERMINATED = 130, 141, 143
 """128 and the number of the signal, as shells have it."""
 TO_BE_CONTINUED = 75
 """The system's EX_TEMPFAIL: nothing is wrong, but the command has to be given again."""
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
     0; 2 for input that cannot be used, or a disk that cannot be written; 75 after --stop-minutes, if there is more to
-    do; 130 after Ctrl-C, 143 after SIGTERM.
+    do; 130 after Ctrl-C, 143 after SIGTERM, 141 if nobody reads what it prints any more.
     """
     parser, classes = _parser()
     namespace = parser.parse_args(arguments)
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = parse(classes[name], namespace)
         with heeded(), _together(config):
             _job(name)(config)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `textxfer ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        return NOBODY_READS
     except (KeyboardInterrupt, Terminated) as ended:
         by_hand = isinstance(ended, KeyboardInterrupt)
         what = "interrupted" if by_hand else "ended by SIGTERM"
@@ -119,6 +124,7 @@ def _left_behind(namespace: argparse.Namespace) -> str:
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:
     parser = argparse.ArgumentParser(prog="textxfer", description="Transfer learning for text (ULMFiT).")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     classes = {
         "pretrain": configs.PretrainConfig,

@@ -94,6 +94,8 @@ def classify(config: ClassifyConfig) -> None:
     job = Job(config, recipe, data, test, bases, directions, laptop, deadline)
     if config.dry_run:
         for direction in directions:
+            if len(directions) > 1:
+                print(f"\nreading {direction}", flush=True)
             _rehearse(job, direction)
         return
     if laptop is None:

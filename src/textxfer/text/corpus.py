@@ -90,7 +90,7 @@ def from_texts(
         raise ValueError(f"{len(labels)} labels for {len(texts)} texts")
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str):
-            raise TypeError(f"text {number} is a {type(text).__name__}, not a string")
+            raise TypeError(f"text {number} is of type {type(text).__name__}, and should be a string")
     rows = ((0, (text,)) for text in texts) if labels is None else ((0, pair) for pair in zip(texts, labels))
     return list(cells.documents("texts", rows, where=lambda number, _: f"text {number}"))
 
