@@ -20,7 +20,8 @@ from textxfer.models.language_model import LanguageModel, token_loss
 from textxfer.training.callback import Callback, Order
 from textxfer.training.learner import Learner
 from textxfer.training.metrics import IGNORED, Accuracy, Perplexity
-from textxfer.training.state import capture, set_seed
+from textxfer.training.seeds import set_seed
+from textxfer.training.state import capture
 
 EPOCHS, BATCHES, LR = 3, 3, 1e-2
 _VOCAB, _WIDTH, _TIME = 12, 3, 5

@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all, by a temporary name and a rename; and a lock."""
+"""Files and folders that appear complete or not at all, by a temporary name and a rename."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
-
-try:
-    import fcntl
-except ImportError:  # Windows has none
-    fcntl = None
+from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room for more."""
@@ -257,38 +252,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a lock while the block runs; another process or thread that wants it waits.
-
-    The system frees the lock when its holder dies, so none is ever left over. Where there are no such locks (Windows,
-    some network drives) nobody waits.
-
-    Args:
-        path: The lock file. It is made, and removed at the end.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = _locked(path)
-    try:
-        yield
-    finally:
-        # While the lock is held: who waited for it sees that the file is gone and makes a new one.
-        with suppress(OSError):
-            path.unlink()
-        file.close()
-
-
-def _locked(path: Path) -> IO[bytes]:
-    while True:
-        file = path.open("ab")
-        if fcntl is None:
-            return file
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            return file
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
-        file.close()

@@ -32,7 +32,7 @@ from textxfer.task import TaskData
 from textxfer.text import ClassBatches, DataError, LMBatches
 from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perplexity
 from textxfer.training.learner import Model
-from textxfer.training.state import seeded
+from textxfer.training.seeds import seeded
 
 Precision = Literal["bf16", "fp32"]
 _VALID_BATCH = 64

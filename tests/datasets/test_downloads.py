@@ -17,7 +17,7 @@ import pytest
 from tests.datasets.server import Site
 from textxfer.datasets import _transfer, downloads
 from textxfer.datasets.downloads import check_file
-from textxfer.files import alone
+from textxfer.locks import alone
 from textxfer.text.document import DataError
 
 CONTENT = random.Random(1).randbytes(200_000)

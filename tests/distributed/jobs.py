@@ -49,7 +49,7 @@ from textxfer.models import (
 )
 from textxfer.text import ClassBatches, Document, LMBatches, RulesTokenizer, TokenStore
 from textxfer.training import F1, Accuracy, Callback, Learner, Order, ParamSchedule, Perplexity, SlantedTriangular
-from textxfer.training.state import set_seed
+from textxfer.training.seeds import set_seed
 
 EPOCHS, LANES, BPTT = 4, 8, 10
 WORDS = ["red", "green", "blue", "yellow", "cat", "dog", "bird", "fish", "one", "two", "three", "four"]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from textxfer.datasets._part import Part
 from textxfer.datasets._transfer import BrokenError, Order, receive
-from textxfer.files import alone
+from textxfer.locks import alone
 from textxfer.text.document import DataError
 
 MAX_BYTES = 4 << 30

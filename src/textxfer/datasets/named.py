@@ -15,7 +15,7 @@ from textxfer.datasets.archives import unpack
 from textxfer.datasets.catalog import NAMED
 from textxfer.datasets.downloads import check_file, download
 from textxfer.datasets.entries import DataSet, Original, Remote
-from textxfer.files import alone
+from textxfer.locks import alone
 from textxfer.text.corpus import read_csv, read_text
 from textxfer.text.document import Corpus, DataError
 

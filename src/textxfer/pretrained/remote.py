@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from textxfer.datasets.downloads import check_file, download
-from textxfer.files import alone, checksum, write_json
+from textxfer.files import checksum, write_json
+from textxfer.locks import alone
 from textxfer.text.document import DataError, listed
 
 INDEX = "index.json"

@@ -19,7 +19,8 @@ from textxfer.training.schedule import (
     SlantedTriangular,
     schedule_from_dict,
 )
-from textxfer.training.state import CheckpointError, set_seed
+from textxfer.training.seeds import set_seed
+from textxfer.training.state import CheckpointError
 
 __all__ = [
     "F1",

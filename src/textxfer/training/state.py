@@ -7,8 +7,6 @@ a state on disk; the LR finder keeps one in memory to leave no trace.
 from __future__ import annotations
 
 import json
-import random
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textxfer.chance import generator, generator_state, seed_generator, set_generator_state
 from textxfer.training.callback import Callback, Progress
 from textxfer.training.groups import apply_trainable
+from textxfer.training.seeds import capture_random, restore_random
 from textxfer.training.state_check import check_history, check_model, check_optimizer, check_random, check_values
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 FORMAT = 2
 READS = (1, 2)
 """Formats that can be read; states of format 1 have no checksums."""
-_seeding = threading.RLock()
 _DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError, OverflowError)
 """What values of the wrong type, size or shape raise; deep nesting is a RuntimeError, too."""
 
@@ -85,7 +82,8 @@ def capture(learn: Learner) -> TrainingState:
     for key, callback in _keyed(callbacks).items():
         values["callbacks"][key] = _split(callback.state_dict(), f"callback/{key}", tensors)
     values["metrics"] = _split(learn.pass_metrics[True].state_dict(), "metrics", tensors)
-    values["random"] = _capture_random(tensors)
+    random_tensors, values["random"] = capture_random()
+    tensors |= {f"random/{name}": tensor for name, tensor in random_tensors.items()}
     return TrainingState(tensors, values)
 
 
@@ -116,7 +114,7 @@ def restore(learn: Learner, state: TrainingState) -> None:
     learn.history.load_state_dict(state.values["history"])
     for name in ("fits_done", "fits_begun", "epochs_done"):
         setattr(learn, name, state.values[name])
-    _restore_random(state)
+    restore_random(state.part("random"), state.values["random"])
 
 
 def check(learn: Learner, state: TrainingState, own: dict[str, Tensor]) -> None:
@@ -200,7 +198,7 @@ def resume_fit(learn: Learner, state: TrainingState) -> tuple[int, int | None]:
     params = dict(learn.model.named_parameters())
     for name, grad in state.part("grad").items():
         params[name].grad = grad.detach().clone().to(params[name].device)
-    _restore_random(state)
+    restore_random(state.part("random"), state.values["random"])
     return fit["next_epoch"], fit["next_batch"] or None
 
 
@@ -263,57 +261,3 @@ def _split(values: dict[str, Any], prefix: str, tensors: dict[str, Tensor]) -> d
 def _hypers(group: dict[str, Any]) -> dict[str, Any]:
     names = ("lr", "base_lr", "weight_decay", "betas", "momentum")
     return {name: group[name] for name in names if name in group}
-
-
-# ---- random generators -------------------------------------------------------------------------------------------
-
-
-def set_seed(seed: int) -> None:
-    """Seed the generators of Python, NumPy and torch (all devices), and the one that this thread has of its own.
-
-    Args:
-        seed: Any whole number that torch takes; NumPy gets its lowest 32 bits.
-    """
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  users' code may draw from the global generator
-    torch.manual_seed(seed)
-    seed_generator(seed)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed all generators for a block that draws from the global ones, as new weights do; one thread at a time.
-
-    A generator that the thread has of its own goes on behind what was drawn, as the global one does.
-
-    Args:
-        seed: As for `set_seed`.
-    """
-    with _seeding:
-        set_seed(seed)
-        yield
-        set_generator_state(torch.get_rng_state())
-
-
-def _capture_random(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    tensors["random/torch"] = generator_state()
-    if torch.cuda.is_available():
-        tensors |= {f"random/cuda{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    version, words, gauss = random.getstate()
-    return {"numpy": [kind, np.asarray(keys).tolist(), *rest], "python": [version, list(words), gauss]}
-
-
-def _restore_random(state: TrainingState) -> None:
-    saved = state.part("random")
-    set_generator_state(saved["torch"].cpu())
-    if torch.cuda.is_available():
-        states = [saved[f"cuda{index}"].cpu() for index in range(torch.cuda.device_count()) if f"cuda{index}" in saved]
-        for index, of_device in enumerate(states):
-            torch.cuda.set_rng_state(of_device, index)
-    if generator() is not None:  # other threads may be drawing from those that follow
-        return
-    kind, keys, position, has_gauss, gauss = state.values["random"]["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))  # noqa: NPY002
-    version, words, next_gauss = state.values["random"]["python"]
-    random.setstate((version, tuple(words), next_gauss))
