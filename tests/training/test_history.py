@@ -153,6 +153,8 @@ class TestJson:
         state = two_fits().to_json()
         with pytest.raises(ValueError, match="format 7; this version reads format 1"):
             History.from_json(state | {"format": 7})
+        with pytest.raises(ValueError, match="no list: it is damaged"):
+            History.from_json(state | {"epochs": {}})
         state["steps"]["n"].pop()
         with pytest.raises(ValueError, match="differ in length"):
             History.from_json(state)

@@ -176,7 +176,7 @@ class History:
             The history.
 
         Raises:
-            ValueError: The data are of another format, or the columns differ in length.
+            ValueError: The data are of another format, or damaged: the columns differ in length.
         """
         history = cls()
         history.load_state_dict(data)
@@ -193,15 +193,17 @@ class History:
             state: JSON values as `to_json` returns them.
 
         Raises:
-            ValueError: They are of another format, or the columns differ in length.
+            ValueError: They are of another format, or damaged: the columns differ in length.
         """
         if state.get("format") != FORMAT:
             raise ValueError(f"the history has format {state.get('format')!r}; this version reads format {FORMAT}")
-        steps = _decode(state["steps"])
+        epochs, steps = _decode(state["epochs"]), _decode(state["steps"])
         columns = [*(steps[name] for name in _COLUMNS), *steps["lrs"].values()]
+        if not all(isinstance(each, list) for each in (epochs, *columns)):
+            raise ValueError("the rows or a column of this history are no list: it is damaged")
         if len({len(column) for column in columns}) != 1:
             raise ValueError("the columns of this history differ in length: it is damaged")
-        self.epochs, self._steps, self._pending = _decode(state["epochs"]), steps, []
+        self.epochs, self._steps, self._pending = epochs, steps, []
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file, whole or not at all.
