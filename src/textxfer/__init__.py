@@ -1,7 +1,7 @@
 """textxfer: ULMFiT, transfer learning for text, composed of callbacks around an AWD-LSTM.
 
 The recipe as functions is in `textxfer.ulmfit`, the callbacks are in `textxfer.callbacks`. Names are imported when they
-are first used: the processes that tokenize a corpus, and `textxfer --help`, do not wait for torch.
+are first used: the processes that tokenize a corpus do not wait for torch.
 """
 
 from typing import TYPE_CHECKING

@@ -144,7 +144,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, type[Any]]]:
 
 
 def _job(name: str) -> Callable[[Any], None]:
-    """Return the function behind a command; imported late, so that `--help` does not wait for torch."""
+    """Return the function behind a command; imported late, for `--help` has no need of all that trains."""
     from textxfer.cli import classify, import_weights, pretrain, release, use
 
     jobs: dict[str, Callable[[Any], None]] = {
