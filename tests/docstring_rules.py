@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,7 +81,10 @@ class Item:
         bases = [Item(vars(cls)[name], cls) for cls in overridden]
         docs = [own, *(doc for base in bases if [*base.parameters] == [*self.parameters] for doc in base.docs)]
         for parts, other in SAME_AS.findall(own):
-            place = self.owner if hasattr(self.owner, other) else inspect.getmodule(self.function)
+            module = inspect.getmodule(self.function)
+            package = sys.modules.get(getattr(module, "__package__", None) or "")
+            first = other.partition(".")[0]
+            place = next(each for each in (self.owner, module, package) if hasattr(each, first))
             blocks = "\n\n".join(Item(attrgetter(other)(place)).docs).split("\n\n")
             docs += [block for block in blocks if block.partition(":\n")[0] in parts.split(" and ")]
         return [doc for doc in docs if doc]

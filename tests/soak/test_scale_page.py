@@ -49,7 +49,7 @@ def test_a_table_for_each_place_of_the_page(rows: list[dict[str, Any]]) -> None:
 
 def test_a_picture_of_each_model_over_each_link(rows: list[dict[str, Any]], tmp_path) -> None:
     assert draw(rows, tmp_path / "scale.svg").stat().st_size > 10_000
-    assert list(scale_page.links(rows))[0] == "one machine, measured"
+    assert next(iter(scale_page.links(rows))) == "one machine, measured"
 
 
 def test_the_page_has_the_figures_that_were_measured() -> None:

@@ -27,11 +27,12 @@ from textxfer.text.corpus import (
 from textxfer.text.detokenize import detokenize
 from textxfer.text.fastai_rules import FastaiRules
 from textxfer.text.rule_sets import rules
-from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP, Rules, TextRules, join_fields
+from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP, Rules, join_fields
 from textxfer.text.spelling import join_pieces
 from textxfer.text.splits import hold_out, split_documents
 from textxfer.text.store import TokenStore
 from textxfer.text.subword import SubwordTokenizer
+from textxfer.text.text_rules import TextRules
 from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
 from textxfer.text.tokenizers import tokenizer_from_dict
 from textxfer.text.vocab import Vocab

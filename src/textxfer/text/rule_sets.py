@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from textxfer.text.fastai_rules import KIND, FastaiRules
-from textxfer.text.rules import Rules, TextRules
+from textxfer.text.rules import Rules
+from textxfer.text.text_rules import TextRules
 
 PRESETS: dict[str, TextRules] = {
     "default": Rules("default"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from textxfer.text.document import DataError, unsound
 from textxfer.text.rule_sets import PRESETS
-from textxfer.text.rules import TextRules
+from textxfer.text.text_rules import TextRules
 
 AGAIN = "build the store again (TokenStore.build with overwrite=True)"
 ARRAYS = {"single": (), "multi": ("label_ids",), "number": ("values",)}

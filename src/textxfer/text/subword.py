@@ -13,9 +13,9 @@ from textxfer.text.document import DataError
 from textxfer.text.files import fingerprint
 from textxfer.text.memory import Remembering
 from textxfer.text.rule_sets import rules, rules_from_dict
-from textxfer.text.rules import TextRules
 from textxfer.text.spelling import BYTES, LINE_BREAKS, LITERAL, WORD, Form, Spelling, as_bytes
 from textxfer.text.subword_train import UNKNOWN, Kind, count_words, library, train_model
+from textxfer.text.text_rules import TextRules
 
 _LITERALS = re.compile(f"({LITERAL})")
 _UNUSABLE = re.compile("[\ud800-\udfff]")

@@ -20,7 +20,7 @@ from textxfer.text.files import fingerprint
 from textxfer.text.memory import Remembering
 from textxfer.text.neighbours import Neighbours
 from textxfer.text.rule_sets import rules
-from textxfer.text.rules import TextRules
+from textxfer.text.text_rules import TextRules
 from textxfer.text.words import split_word
 
 _RENEW_SPACY = 1 << 18  # words; a hundred bytes are kept of each
