@@ -76,6 +76,7 @@ def draw(rows: Rows, path: Path) -> Path:
             ax.plot(worlds, shares, label=f"{model}, {name.partition(',')[0]}", **look)
     ax.set(xscale="log", xlabel="processes", ylabel="efficiency, %", ylim=(0, 103))
     log_ticks(ax.xaxis)
+    ax.minorticks_off()
     ax.set_xticks(list(worlds), [str(world) for world in worlds])
     legend(ax)
     return save_figure(ax, path)
