@@ -71,7 +71,7 @@ class Layer:
         shapes: list[tuple[int, ...]] = [(4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)]
         self.hidden = hidden
         self.weights = [random(shape, dtype) / hidden**0.5 for shape in shapes]
-        self.buffer = torch._cudnn_rnn_flatten_weight(self.weights, 4, inputs, LSTM, hidden, 0, 1, False, False)
+        self.buffer = torch._cudnn_rnn_flatten_weight(self.weights, 4, inputs, LSTM, hidden, 0, 1, False, False)  # pyright: ignore[reportPrivateImportUsage]
         self.x, self.dy = random((steps, batch, inputs), dtype), random((steps, batch, hidden), dtype)
         self.state = random((1, batch, hidden), dtype), random((1, batch, hidden), dtype)
 
@@ -81,7 +81,7 @@ class Layer:
 
     def run(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Return y, state after the window (2 tensors), what backward needs, the buffer."""
-        return torch._cudnn_rnn(x, self.weights, 4, self.buffer, *state, *self.options)
+        return torch._cudnn_rnn(x, self.weights, 4, self.buffer, *state, *self.options)  # pyright: ignore[reportPrivateImportUsage]
 
     def forward(self) -> tuple[Tensor, ...]:
         return self.run(self.x, self.state)

@@ -14,7 +14,7 @@ from textxfer import ulmfit
 from textxfer.artifact import Artifact, load_language_model, save_artifact
 from textxfer.callbacks import Report
 from textxfer.directions import Direction
-from textxfer.files import alone
+from textxfer.locks import alone
 from textxfer.models import AWDLSTM
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData
