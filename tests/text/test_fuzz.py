@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from textxfer.text.corpus import read_csv, read_jsonl, read_text
-from textxfer.text.document import DataError, Document, Label
+from textxfer.text.document import DataError, Document, Label, unsound
 from textxfer.text.rule_sets import PRESETS
 from textxfer.text.rules import BOS, PAD
 from textxfer.text.store import TokenStore
@@ -118,6 +118,11 @@ def a_store_holds_every_document(texts: list[str], labels: list[str], name: str)
     documents = [Document(text, labels[i % len(labels)] if labels else None, i) for i, text in enumerate(texts, 1)]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
+        if bad := [document for document in documents if document.label and unsound(str(document.label))]:
+            with pytest.raises(DataError, match=f"^row {bad[0].row}: the label .* holds"):
+                TokenStore.build(Path(folder) / "store", documents, WARM[name], min_count=1)
+            assert not list(Path(folder).iterdir())
+            return
         built = TokenStore.build(Path(folder) / "store", documents, WARM[name], min_count=1)
         again = TokenStore.open(Path(folder) / "store")
         assert len(built) == len(again) == len(texts)

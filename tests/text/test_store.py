@@ -194,6 +194,15 @@ def test_extending_a_vocabulary(tmp_path: Path) -> None:
         build(tmp_path / "store")
 
 
+@pytest.mark.parametrize("label", ["a\0", "\ud800", ("a", "b\0")])
+def test_labels_that_no_file_could_hold(label):
+    documents = [Document("one", "a" if isinstance(label, str) else ("a",), 1), Document("two", label, 2)]
+    with pytest.raises(DataError, match=r"row 2: the label .* holds"):
+        TokenStore.build(None, documents, RulesTokenizer(), min_count=1)
+    with pytest.raises(DataError, match=r"the class 'a.x00' holds a NUL"):
+        TokenStore.build(None, documents, RulesTokenizer(), min_count=1, classes=["a\0"])
+
+
 def test_given_classes() -> None:
     store = build(None, [Document("a", "y", 1), Document("b", "x", 2)], classes=["x", "y", "z"])
     assert store.classes == ["x", "y", "z"]

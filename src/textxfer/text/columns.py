@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textxfer.text.document import DataError, Document, LabelKind, label_kind
+from textxfer.text.document import DataError, Document, LabelKind, label_kind, unsound
 from textxfer.text.encode import Numbering
 from textxfer.text.source import SourceHash
 
@@ -84,6 +84,8 @@ class Columns:
             self._column(kind, name) for kind, name in (("q", "labels"), ("q", "label_ids"), ("d", "numbers"))
         )
         self._allowed = frozenset(classes)
+        for name in self._allowed:
+            _check_name(name, f"the class {name!r}")
         self.n_tokens = 0
         self.offsets.append(0)
 
@@ -91,7 +93,7 @@ class Columns:
         """Take note of each document and pass its text on.
 
         Raises:
-            DataError: A label that is not among the classes, or labels of different kinds.
+            DataError: A label that is not among the classes or holds NUL, or labels of different kinds.
         """
         for document in as_documents(documents):
             self.n_documents += 1
@@ -147,6 +149,9 @@ class Columns:
         if self._allowed and (unknown := [name for name in names if name not in self._allowed]):
             known = ", ".join(map(repr, sorted(self._allowed)))
             raise DataError(f"row {document.row}: unknown label {unknown[0]!r}; the classes are {known}")
+        for name in names:
+            if name not in self.names:
+                _check_name(name, f"row {document.row}: the label {name!r}")
         numbers = [self.names[name] for name in names]
         self.labels.append(numbers[0] if isinstance(label, str) else len(numbers))
         if not isinstance(label, str):
@@ -161,6 +166,12 @@ class Columns:
 
     def _column(self, kind: str, name: str) -> Column:
         return Column(kind, None if self._folder is None else self._folder / f"{name}.raw")
+
+
+def _check_name(name: str, what: str) -> None:
+    """Refuse the name of a class that no file of text could hold; readers have done so with those in their files."""
+    if problem := unsound(name):
+        raise DataError(f"{what} {problem}")
 
 
 def as_documents(documents: Iterable[Document | str]) -> Iterator[Document]:
