@@ -159,6 +159,12 @@ class TestJson:
         with pytest.raises(ValueError, match="differ in length"):
             History.from_json(state)
 
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "epochs": []}', "[" * 100_000, "1" * 5_000])
+    def test_a_damaged_file_is_named(self, tmp_path, text):
+        (tmp_path / "history.json").write_text(text)
+        with pytest.raises(ValueError, match=r"history\.json is no history of a training, or damaged"):
+            History.load(tmp_path / "history.json")
+
     def test_a_failed_write_keeps_the_old_file(self, tmp_path):
         path = tmp_path / "history.json"
         two_fits().save(path)

@@ -160,7 +160,7 @@ def _describe_model(folder: Path) -> str:
 def _describe_run(folder: Path) -> str:
     try:
         card = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{folder / RUN} is damaged: {error}") from error
     models = [model for place in sorted(folder.glob("*/")) for model in model_folders(place)]
     parts = [json.dumps(card, indent=1, ensure_ascii=False)]

@@ -34,7 +34,7 @@ class Part:
         """
         try:
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
         if not isinstance(notes, dict) or notes.get("url") != url:
             return None

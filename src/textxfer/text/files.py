@@ -35,7 +35,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file; expected {what}")
     try:
         value = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); {what} is damaged, build it again") from None
     if not isinstance(value, dict):
         raise DataError(f"{path}: expected {what}, found a JSON {type(value).__name__}")

@@ -222,8 +222,14 @@ class History:
 
         Returns:
             The history.
+
+        Raises:
+            ValueError: The file holds something else, or is damaged.
         """
-        return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        try:
+            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no history of a training, or damaged: {error}") from error
 
     def table(self) -> str:
         """Return the epochs of all fits as a table in aligned columns."""
