@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from textxfer.artifact import ArtifactError, load_artifact, load_language_model
+from textxfer.artifact import load_artifact, load_language_model
 from textxfer.cli import pictures
 from textxfer.cli.config import EvaluateConfig, GenerateConfig, PredictConfig, ShowConfig
 from textxfer.cli.output import RUN
@@ -25,6 +25,7 @@ from textxfer.predict import Prediction, Predictor
 from textxfer.pretrained import resolve
 from textxfer.text import DataError, TokenStore
 from textxfer.text.card import card
+from textxfer.text.files import read_json
 from textxfer.training import checkpoints
 
 
@@ -158,10 +159,7 @@ def _describe_model(folder: Path) -> str:
 
 
 def _describe_run(folder: Path) -> str:
-    try:
-        card = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{folder / RUN} is damaged: {error}") from error
+    card = read_json(folder / RUN, "the card of a run")
     models = [model for place in sorted(folder.glob("*/")) for model in model_folders(place)]
     parts = [json.dumps(card, indent=1, ensure_ascii=False)]
     for model in models:

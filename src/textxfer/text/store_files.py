@@ -107,10 +107,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     """Read and check `meta.json`."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder; build the store with TokenStore.build")
-    try:
-        meta = read_json(path / META, "a token store")
-    except RecursionError:
-        raise DataError(f"{path / META}: nested too deeply for a token store; {AGAIN}") from None
+    meta = read_json(path / META, "a token store")
     if meta.get("format") != FORMAT:
         raise DataError(f"{path}: token store of format {meta.get('format')!r}, this version reads {FORMAT}; {AGAIN}")
     return meta

@@ -145,10 +145,7 @@ class Vocab:
             DataError: The file is damaged or of another format.
         """
         path = Path(path)
-        try:
-            value = read_json(path, "a vocabulary")
-        except RecursionError:
-            raise DataError(f"{path}: nested too deeply for a vocabulary; the file is damaged") from None
+        value = read_json(path, "a vocabulary")
         if value.get("format") != FORMAT:
             raise DataError(f"{path}: vocabulary format {value.get('format')!r}, this version reads {FORMAT}")
         tokens, counts = value.get("tokens"), value.get("counts")

@@ -1,7 +1,6 @@
 """What happened: one row per epoch and one per training batch, over all fits of a learner.
 
-The JSON form holds no NaN and no infinities, which strict readers refuse: they stand there as the strings "NaN",
-"Infinity" and "-Infinity", and come back as numbers.
+The JSON form holds no NaN and no infinities, which strict readers refuse; see `non_finite`.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from torch import Tensor
 from textxfer.files import write_text
 from textxfer.training import history_view
 from textxfer.training.metric import sum_dtype
+from textxfer.training.non_finite import decode, encode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _MAX_PENDING = 4096
-_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _COLUMNS = ("fit", "epoch", "batch", "step", "loss", "n", "momentum")
 
 
@@ -163,7 +162,7 @@ class History:
 
     def to_json(self) -> dict[str, Any]:
         """Return a copy as JSON values."""
-        return {"format": FORMAT, "epochs": _encode(self.epochs), "steps": _encode(self.steps)}
+        return {"format": FORMAT, "epochs": encode(self.epochs), "steps": encode(self.steps)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> History:
@@ -197,7 +196,7 @@ class History:
         """
         if state.get("format") != FORMAT:
             raise ValueError(f"the history has format {state.get('format')!r}; this version reads format {FORMAT}")
-        epochs, steps = _decode(state["epochs"]), _decode(state["steps"])
+        epochs, steps = decode(state["epochs"]), decode(state["steps"])
         columns = [*(steps[name] for name in _COLUMNS), *steps["lrs"].values()]
         if not all(isinstance(each, list) for each in (epochs, *columns)):
             raise ValueError("the rows or a column of this history are no list: it is damaged")
@@ -303,21 +302,3 @@ def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"the row of an epoch takes numbers, texts and None, but {name!r} is a {type(value).__name__}")
-
-
-def _encode(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_encode(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _decode(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
