@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from textxfer.callbacks._peers import PeerError, join, launched, restarts_of, wait_for_main
+from textxfer.callbacks._peers import PeerError, join, launched, restarts, wait_for_main
 from textxfer.text import DataError
 
 __all__ = ["PeerError", "Place", "is_main", "launched", "main_first", "restarts", "start"]
@@ -93,14 +93,6 @@ def is_main() -> bool:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank() == 0
     return not launched() or int(os.environ["RANK"]) == 0
-
-
-def restarts() -> int:
-    """Return how often `torchrun` has started the processes again after one of them failed.
-
-    All processes call it, the first time, at the same place: they compare what their hosts have counted.
-    """
-    return restarts_of(dist.group.WORLD if dist.is_available() else None)
 
 
 @contextmanager

@@ -6,15 +6,21 @@ import os
 import random
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from tests.distributed.launch import end, environment, start, torchrun
 from tests.programs.toys import documents, write_csv
+from textxfer import distributed
+from textxfer.callbacks import _peers
+from textxfer.callbacks._peers import Peers, wait_for_main
 from textxfer.cli import main
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "one", "two", "three", "four"]
@@ -163,6 +169,21 @@ def test_a_process_has_left_its_group_before_python_ends(tmp_path: Path) -> None
     ended = torchrun([], "--standalone", script=[str(script)])
     assert ended.code == 0, ended.out
     assert ended.out.count("in a group: False") == 2
+
+
+def test_nothing_keeps_a_group_that_its_owner_has_destroyed() -> None:
+    """What is kept lives on with its threads, and those may abort the process when Python ends."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        world = weakref.ref(dist.group.WORLD)
+        peers = Peers(timedelta(minutes=1))
+        wait_for_main(peers, True)
+        assert distributed.restarts() == 0
+        extra = weakref.ref(_peers._known[world()]["patient"])
+    finally:
+        dist.destroy_process_group()
+    assert world() is None and extra() is None
+    assert not _peers._known
 
 
 @pytest.mark.slow

@@ -9,11 +9,12 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
+from typing import Any, TypeVar
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -21,8 +22,18 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+_ANSWER = timedelta(minutes=10)
+"""How long processes wait for an answer where nothing else is said."""
+
 _PATIENCE = timedelta(hours=24)
 """How long processes wait for work that one of them does for all, such as reading a corpus."""
+
+
+_T = TypeVar("_T")
+
+# What was found out or made for a group of processes, by name. It must not keep the group: the threads of gloo end with
+# the last one who holds it, and after `dist.destroy_process_group()`, of whoever calls it, nobody may.
+_known: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 
 
 class PeerError(RuntimeError):
@@ -33,16 +44,23 @@ class Peers:
     """The group of processes that this one belongs to.
 
     Args:
-        control: The gloo group for what travels through the hosts; None for the default group.
+        timeout: Time in which the others must answer.
 
     Attributes:
         rank: Number of this process, from 0. Process 0 is the one that writes and reports.
         world: Number of processes.
     """
 
-    def __init__(self, control: dist.ProcessGroup | None = None) -> None:
+    def __init__(self, timeout: timedelta) -> None:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self._control = control
+        self._timeout = timeout
+        self._control()  # made now, while all are here
+
+    def _control(self) -> dist.ProcessGroup | None:
+        """Return the group for what travels through the hosts: None, the default one, if that is one of gloo."""
+        if dist.get_backend() == "gloo":
+            return None
+        return _once(f"gloo, {self._timeout}", lambda: _new_group(self._timeout))
 
     def gather_ints(self, *values: int) -> list[list[int]]:
         """Tell all processes some whole numbers.
@@ -56,7 +74,7 @@ class Peers:
         own = torch.tensor(values, dtype=torch.int64)
         told = [torch.empty_like(own) for _ in range(self.world)]
         with self.contact():
-            dist.all_gather(told, own, group=self._control)
+            dist.all_gather(told, own, group=self._control())
         return [each.tolist() for each in told]
 
     def gather_texts(self, text: str) -> list[str]:
@@ -67,7 +85,7 @@ class Peers:
         own[: len(raw)] = torch.frombuffer(bytearray(raw), dtype=torch.uint8) if raw else 0
         told = [torch.empty_like(own) for _ in range(self.world)]
         with self.contact():
-            dist.all_gather(told, own, group=self._control)
+            dist.all_gather(told, own, group=self._control())
         return [bytes(each[:size].tolist()).decode() for each, size in zip(told, sizes)]
 
     def sum_(self, *tensors: Tensor) -> None:
@@ -131,7 +149,7 @@ def join(device: torch.device, timeout_minutes: float) -> Peers | None:
         _begin("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timedelta(minutes=timeout_minutes))
     if dist.get_world_size() == 1:
         return None
-    return Peers(_gloo(timedelta(minutes=timeout_minutes), dist.group.WORLD))
+    return Peers(timedelta(minutes=timeout_minutes))
 
 
 def _begin(backend: str, timeout: timedelta) -> None:
@@ -152,8 +170,6 @@ def leave() -> None:
     A thread of gloo that lets go of a tensor while Python comes to its end aborts the process, which has done all its
     work by then (torch 2.13, in one of four runs of few steps).
     """
-    for made in (restarts_of, _gloo, _patient):
-        made.cache_clear()  # they hold groups, which end with the last one who does
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -192,11 +208,15 @@ def agreed_token(store: Store, rank: int, world: int, timeout: timedelta) -> str
     return own
 
 
-@cache
-def restarts_of(world: object) -> int:
-    """Return how often torchrun has started the processes of `world` again; hosts may have counted differently."""
+def restarts() -> int:
+    """Return how often `torchrun` has started the processes again after one of them failed.
+
+    All processes call it, the first time, at the same place: they compare what their hosts have counted.
+    """
     own = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    return max(count for (count,) in Peers().gather_ints(own)) if dist.is_initialized() else own
+    if not (dist.is_available() and dist.is_initialized()):
+        return own
+    return _once("restarts", lambda: max(count for (count,) in Peers(_ANSWER).gather_ints(own)))
 
 
 def wait_for_main(peers: Peers, done: bool | None = None) -> None:
@@ -211,21 +231,17 @@ def wait_for_main(peers: Peers, done: bool | None = None) -> None:
     """
     word = torch.tensor(int(bool(done)))
     with peers.contact():
-        dist.broadcast(word, src=0, group=_patient(dist.group.WORLD))
+        dist.broadcast(word, src=0, group=_once("patient", lambda: _new_group(_PATIENCE)))
     if done is None and not word:
         raise PeerError(f"process {peers.rank} waited for work of process 0, which has failed: see its error")
 
 
-@cache
-def _gloo(timeout: timedelta, world: object) -> dist.ProcessGroup | None:
-    """Return a gloo group of all processes of `world`: the default one if it is such a group."""
-    return None if dist.get_backend() == "gloo" else _new_group(timeout)
-
-
-@cache
-def _patient(world: object) -> dist.ProcessGroup:
-    """Return a group of all processes of `world` that wait for each other for long."""
-    return _new_group(_PATIENCE)
+def _once(name: str, make: Callable[[], _T]) -> _T:
+    """Return what `make` returned for this process group the first time; all processes call it at the same place."""
+    known = _known.setdefault(dist.group.WORLD, {})
+    if name not in known:
+        known[name] = make()
+    return known[name]
 
 
 def _new_group(timeout: timedelta) -> dist.ProcessGroup:
