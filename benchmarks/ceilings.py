@@ -6,12 +6,14 @@ import time
 
 import torch
 
+from textxfer.models.precision import multiplies_bf16
+
 _SIZE = {"cpu": 2048, "cuda": 8192}
 _QUICK_SIZE = 256
 
 
 def measure(device: str, quick: bool = False) -> dict[str, float]:
-    """Return FLOP/s of a square matrix product by dtype.
+    """Return FLOP/s of a square matrix product by dtype, for those dtypes that the machine has instructions for.
 
     The best of several products counts: a ceiling is what the machine can do, not what it does on average.
 
@@ -20,8 +22,10 @@ def measure(device: str, quick: bool = False) -> dict[str, float]:
         quick: A small product, for a first look only.
     """
     size = _QUICK_SIZE if quick else _SIZE[device]
-    rates = {str(dtype).removeprefix("torch."): _rate(size, dtype, device) for dtype in (torch.float32, torch.bfloat16)}
-    return {**rates, "float16": rates["bfloat16"]}  # the hardware multiplies both at one rate
+    rates = {"float32": _rate(size, torch.float32, device)}
+    if multiplies_bf16(torch.device(device)):
+        rates["bfloat16"] = rates["float16"] = _rate(size, torch.bfloat16, device)  # one rate for both
+    return rates
 
 
 def _rate(size: int, dtype: torch.dtype, device: str) -> float:

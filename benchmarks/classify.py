@@ -19,7 +19,7 @@ from benchmarks import class_jobs, class_models, peers_fastai, peers_transformer
 from benchmarks.class_models import DTYPES, Dtype, Sizes
 from benchmarks.driver import Case, Impl, Options, Work
 from benchmarks.peers import Skip
-from textxfer.models.precision import chosen_precision, computing_in
+from textxfer.models.precision import computing_in
 from textxfer.text import ClassBatches, TokenStore
 
 _BATCH = 32
@@ -53,10 +53,11 @@ def _documents(number: dict[str, int], options: Options, vocab: int) -> TokenSto
 def _train(sizes: Sizes, options: Options) -> Case:
     source = _documents({"cpu": 400, "cuda": 3200}, options, sizes["vocab"])
     batch = options.size({"cpu": _BATCH, "cuda": 64}, {"cpu": 4, "cuda": 4})[options.device]
+    half = "bfloat16" if options.half else "float32"  # as the Learner chooses, too
     return Case(
         name="train",
         impls=[
-            Impl("textxfer", partial(_our_epoch, source, sizes, batch, options), "bfloat16"),
+            Impl("textxfer", partial(_our_epoch, source, sizes, batch, options), half),
             Impl("fastai", partial(_their_epoch, source, sizes, batch, options)),
         ],
         count=len(source),
@@ -93,8 +94,7 @@ def _predict(sizes: Sizes, options: Options) -> Case:
     bert = partial(peers_transformers.distilbert, source)
     cut = {"max_tokens": peers_transformers.MAX_TOKENS}
     # In its best dtype on this machine.
-    fast = chosen_precision("auto", torch.device(options.device)) == "bf16"
-    dtype, name = (torch.bfloat16, "bfloat16") if fast else (torch.float32, "float32")
+    dtype, name = (torch.bfloat16, "bfloat16") if options.half else (torch.float32, "float32")
     impls.append(Impl("distilbert", partial(bert, dtype, options), name, figures=cut))
     return Case(
         name="predict",
@@ -165,7 +165,7 @@ def _model_alone(source: TokenStore, sizes: Sizes, dtype: Dtype, options: Option
 def _long(sizes: Sizes, length: int, options: Options) -> Case:
     """One long document: time and memory are to grow with its length, memory hardly."""
     source = synthetic.store(np.array([length]), sizes["vocab"])
-    dtypes: tuple[Dtype, ...] = ("bf16", "int8")
+    dtypes: tuple[Dtype, ...] = ("bf16" if options.half else "fp32", "int8")
     impls = [_our_predictions(source, sizes, dtype, options) for dtype in dtypes]
     if length <= _LONGEST_OF_PEER:
         impls.append(Impl("fastai", partial(_their_predictions, source, sizes, options)))
@@ -182,6 +182,8 @@ def _check(sizes: Sizes, options: Options, dtypes: Sequence[Dtype] = tuple(DTYPE
     exact = class_models.reference(weights, sizes, docs)
     found = {}
     for dtype in dtypes:
+        if not options.has(DTYPES[dtype]):
+            continue
         predictor = class_models.predictor(sizes, source, dtype, options.device)
         found[f"textxfer-{dtype}"] = {"rel_err": _error(torch.from_numpy(predictor.predict_store(source)), exact)}
     try:

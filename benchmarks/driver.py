@@ -28,6 +28,7 @@ import torch
 
 from benchmarks import ceilings, memory, results, timing
 from benchmarks.peers import Skip
+from textxfer.models.precision import multiplies_bf16
 
 Figures = Mapping[str, Mapping[str, float]]
 """Figures by implementation."""
@@ -56,6 +57,20 @@ class Options:
     only: tuple[str, ...] = ()
     out: Path = results.RESULTS
     seconds: float | None = None
+
+    @property
+    def half(self) -> bool:
+        """Whether the device multiplies 16-bit numbers; on others they would take hundreds of times as long."""
+        return multiplies_bf16(torch.device(self.device))
+
+    @property
+    def kind(self) -> str:
+        """The device, or `cpu-fp32` for a CPU without 16-bit products: results of both kinds stand side by side."""
+        return self.device if self.half else f"{self.device}-fp32"
+
+    def has(self, dtype: str) -> bool:
+        """Whether the device computes in a dtype that is called as in `Impl`."""
+        return self.half or dtype not in ("bfloat16", "float16")
 
     def size(self, full: Any, quick: Any) -> Any:
         """Return the first, or in a quick run the second."""
@@ -143,7 +158,7 @@ def run(suite: str, options: Options) -> None:
         elif not options.only or case.name in options.only:
             rows = _run_case(suite, case, options, ceiling)
             if rows and not options.quick:
-                print(f"written to {results.write(suite, rows, options.device, options.out)}", flush=True)
+                print(f"written to {results.write(suite, rows, options.kind, options.out)}", flush=True)
 
 
 def child(suite: str, case: str, impl: str, options: Options) -> None:
@@ -178,7 +193,7 @@ def verify(case: Case) -> tuple[Figures, set[str]]:
 
 def _run_case(suite: str, case: Case, options: Options, ceiling: Mapping[str, float]) -> list[dict[str, Any]]:
     checked, wrong = verify(case)
-    case = replace(case, impls=[impl for impl in case.impls if impl.name not in wrong])
+    case = replace(case, impls=[impl for impl in case.impls if impl.name not in wrong and options.has(impl.dtype)])
     with ExitStack() as stack:
         works, held = _build(case, options, stack)
         timed = timing.interleave({impl: works[impl.name].run for impl in case.impls if impl.name in works}, options)

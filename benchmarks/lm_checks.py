@@ -28,7 +28,7 @@ _LAST = 5
 def check(size: Size, n_steps: int, options: Options) -> dict[str, dict[str, float]]:
     """Compare loss and gradients of a batch with float64, and the loss after some steps in bfloat16 and in float32."""
     found = _gradients(replace(size, batch=_ROWS, bptt=_STEPS), options)
-    if n_steps:
+    if n_steps and options.half:
         for name, difference in loss_differences(size, n_steps, options).items():
             found.setdefault(name, {})["loss_rel_diff"] = difference
     return found
@@ -80,10 +80,12 @@ def _gradients(size: Size, options: Options) -> dict[str, dict[str, float]]:
     ids, target = batch.inputs[0].to(options.device), batch.target.to(options.device)
     loss, exact = _plain(size, weights, ids, target, torch.float64)
     found = {}
-    for name, precision in (("textxfer", "bf16"), ("textxfer-fp32", "fp32")):
+    ours = {"textxfer": "bf16", "textxfer-fp32": "fp32"} if options.half else {"textxfer": "fp32"}
+    for name, precision in ours.items():
         kept = _ours(size, weights, options, precision)
         found[name] = _errors(loss, exact, kept.loss, kept.gradients)
-    for name, dtype in (("plain", torch.float32), ("plain-bf16", torch.bfloat16)):
+    plain = {"plain": torch.float32, "plain-bf16": torch.bfloat16} if options.half else {"plain": torch.float32}
+    for name, dtype in plain.items():
         found[name] = _errors(loss, exact, *_plain(size, weights, ids, target, dtype))
     try:
         found["fastai"] = _errors(loss, exact, *_fastai(size, weights, ids, target, options))

@@ -57,7 +57,10 @@ def _check(name: str, size: Size, options: Options) -> Callable[[], Figures] | N
 
 def _impls(size: Size, n_steps: int, options: Options) -> list[Impl]:
     ours = partial(_ours, size, n_steps, options)
-    impls = [Impl("textxfer", ours, "bfloat16"), Impl("textxfer-fp32", partial(ours, "fp32"))]
+    if options.half:
+        impls = [Impl("textxfer", ours, "bfloat16"), Impl("textxfer-fp32", partial(ours, "fp32"))]
+    else:
+        impls = [Impl("textxfer", partial(ours, "fp32"))]
     if options.device == "cuda":
         impls.insert(0, Impl("textxfer-captured", partial(ours, captured=True), "bfloat16"))
     theirs = partial(_fastai, size, n_steps, options)

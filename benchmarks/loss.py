@@ -60,8 +60,7 @@ def _impls(n: int, embed: int, vocab: int, options: Options) -> list[Impl]:
     for name, way in _ways(options).items():
         if name in _SLOW and options.device == "cpu" and n > _CHECKED:
             continue
-        dtype = str(way.dtype).removeprefix("torch.")
-        found.append(Impl(name, partial(_build, way, n, embed, vocab, options), dtype))
+        found.append(Impl(name, partial(_build, way, n, embed, vocab, options), _named(way.dtype)))
     return found
 
 
@@ -81,7 +80,11 @@ def _ways(options: Options) -> dict[str, Way]:
         ways["liger"] = Way(peers_losses.liger, half)
         ways["cce"] = Way(peers_losses.cut, half)
         ways["compiled"] = Way(lambda: torch.compile(_plain), half)
-    return ways
+    return {name: way for name, way in ways.items() if options.has(_named(way.dtype))}
+
+
+def _named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _plain(x: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:

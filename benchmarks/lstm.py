@@ -71,7 +71,7 @@ def _layers(mode: str, options: Options) -> dict[str, Callable[[int, float], Lay
     }
     if mode == "eval" and options.device == "cpu":
         layers["torch-int8"] = _torch_int8
-    return layers
+    return {name: make for name, make in layers.items() if options.has(_dtype(name))}
 
 
 def _ours(dtype: torch.dtype | None, hidden: int, dropout: float) -> Layer:

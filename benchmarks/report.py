@@ -29,18 +29,18 @@ within each round, in brackets the quartiles. `ceiling_share` is the share of th
 the same dtype and run, that the case's matrix products alone would need; `rel_err...` the relative error against
 float64 that was measured before.
 """
-_DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+_KINDS = {"cpu": "", "cpu-fp32": ", CPU without bfloat16", "cuda": ", GPU"}
 
 
 def section(title: str, tables: Sequence[Table], folder: Path = results.RESULTS) -> list[str]:
-    """Return the paragraphs of a section: its tables for each device, with the machine they were measured on."""
+    """Return the paragraphs of a section: its tables for each kind of device, with the machines they come from."""
     parts: list[str] = []
-    for device, name in _DEVICES.items():
-        path = folder / f"{tables[0].suite}-{device}.jsonl"
+    for kind, name in _KINDS.items():
+        path = folder / f"{tables[0].suite}-{kind}.jsonl"
         if not path.exists():
             continue
         lines = results.read(path)
-        parts.append(f"## {title}{'' if device == 'cpu' else f', {name}'}")
+        parts.append(f"## {title}{name}")
         for table in tables:
             if rows := [_with_quartiles(line) for line in lines if line["case"].startswith(table.prefix)]:
                 shown = [column for column in table.columns if any(row.get(column) is not None for row in rows)]

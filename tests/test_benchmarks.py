@@ -16,7 +16,21 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import driver, lm_step, peers, report, results, steps, synthetic, tables, timing
+from benchmarks import (
+    ceilings,
+    classify,
+    driver,
+    lm_step,
+    loss,
+    lstm,
+    peers,
+    report,
+    results,
+    steps,
+    synthetic,
+    tables,
+    timing,
+)
 from benchmarks.driver import Case, Impl, Options, Work
 from benchmarks.lm_models import Size, learner
 from benchmarks.peers import Skip
@@ -96,7 +110,7 @@ def test_results_are_written_and_replaced(suite: Callable[..., None], tmp_path: 
     driver.run("fake", options)
     suite(replace(case, count=12))
     driver.run("fake", options)
-    lines = results.read(tmp_path / "fake-cpu.jsonl")
+    lines = results.read(tmp_path / f"fake-{options.kind}.jsonl")
     assert [line["impl"] for line in lines] == ["textxfer", "fastai"]
     line = lines[0]
     assert (line["suite"], line["case"], line["device"], line["rounds"], line["tokens"]) == (
@@ -282,11 +296,26 @@ def test_page_shows_ratios_with_quartiles(suite: Callable[..., None], tmp_path: 
     driver.run("fake", Options(rounds=3, out=tmp_path))
     table = tables.Table("fake", "What it shows.", ("case", "impl", "ratio_to_fastai", "peak_mb"))
     parts = report.section("A title", [table], tmp_path)
-    assert parts[0] == "## A title"
+    assert parts[0] == ("## A title" if QUICK.half else "## A title, CPU without bfloat16")
     assert parts[1] == "What it shows."
     assert parts[2].startswith("| case | impl | ratio_to_fastai |\n")
     assert "(1 to 1)" in parts[2]
     assert parts[-1].startswith("Machine and versions: python")
+
+
+def test_what_computes_in_16_bits_is_left_out_where_that_takes_forever(
+    suite: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "multiplies_bf16", lambda device: False)
+    monkeypatch.setattr(ceilings, "multiplies_bf16", lambda device: False)
+    suite(Case("one", [impl("textxfer"), replace(impl("textxfer-bf16"), dtype="bfloat16")], count=1, memory=False))
+    driver.run("fake", Options(rounds=3, out=tmp_path))
+    assert [line["impl"] for line in results.read(tmp_path / "fake-cpu-fp32.jsonl")] == ["textxfer"]
+    assert set(ceilings.measure("cpu", quick=True)) == {"float32"}
+    for module in (lm_step, loss, lstm, classify):
+        for case in module.cases(QUICK):
+            left = {each.dtype for each in case.impls if QUICK.has(each.dtype)}
+            assert left <= {"float32", "int8"} and any(each.name.startswith("textxfer") for each in case.impls)
 
 
 def test_every_suite_has_a_table() -> None:

@@ -21,7 +21,8 @@ def dtypes(model: TextClassifier) -> list[Any]:
     return [getattr(module, "compute_dtype") for module in model.modules() if hasattr(module, "compute_dtype")]  # noqa: B009
 
 
-def test_the_model_is_as_before_afterwards_also_after_an_error() -> None:
+def test_the_model_is_as_before_afterwards_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: True)
     model = classifier()
     with pytest.raises(KeyError), computing_in(model, "bf16"):
         assert set(dtypes(model)) == {torch.bfloat16}
@@ -40,13 +41,15 @@ def test_answers_agree_with_float32(name: Any, tolerance: float) -> None:
             answers = model(ids, lengths).logits.softmax(dim=1)
         assert torch.equal(model(ids, lengths).logits.softmax(dim=1), exact)
     torch.testing.assert_close(answers, exact, rtol=0, atol=tolerance)
-    assert tolerance == 0 or not torch.equal(answers, exact)
+    assert torch.equal(answers, exact) == (chosen_precision(name, CPU) == "fp32")
 
 
 def test_auto_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen_precision("auto", CPU) == ("bf16" if cpu_multiplies_bf16() else "fp32")
     monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: False)
-    assert chosen_precision("auto", CPU) == "fp32"
+    assert chosen_precision("auto", CPU) == chosen_precision("bf16", CPU) == "fp32"
+    with computing_in(model := classifier(), "int8" if int8_is_usable(CPU) else "bf16"):
+        assert torch.bfloat16 not in dtypes(model)
     assert chosen_precision("auto", torch.device("meta")) == "fp32"
 
 

@@ -1,5 +1,6 @@
 """Fast paths behind plain functions, each with its reference version beside it."""
 
+from textxfer.kernels.capability import cpu_multiplies_bf16
 from textxfer.kernels.cross_entropy import IGNORE, cross_entropy, cross_entropy_reference
 from textxfer.kernels.deferred import DeferredGrads, SharedWeight, token_of
 from textxfer.kernels.embedding import lookup, lookup_reference
@@ -18,8 +19,7 @@ from textxfer.kernels.lstm import (
     lstm_layer,
     lstm_reference,
 )
-from textxfer.kernels.lstm_cpu import cpu_multiplies_bf16
-from textxfer.kernels.lstm_int8 import CODES, Int8LSTM, from_codes, int8_is_usable
+from textxfer.kernels.lstm_int8 import CODES, Int8LSTM, code_levels, from_codes, int8_is_usable
 from textxfer.kernels.masks import check_dropout, draw_kept, keep_mask
 from textxfer.kernels.prepare import prepare_lstm
 
@@ -36,6 +36,7 @@ __all__ = [
     "TokenLosses",
     "WeightDrop",
     "check_dropout",
+    "code_levels",
     "cpu_multiplies_bf16",
     "cross_entropy",
     "cross_entropy_reference",

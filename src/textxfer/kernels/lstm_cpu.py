@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from textxfer.kernels.capability import cpu_multiplies_bf16
 from textxfer.kernels.deferred import DeferredGrads, token_of
 from textxfer.kernels.layout import transposed
 from textxfer.kernels.lstm import LayerState, LSTMWeights, WeightDrop
@@ -25,11 +26,6 @@ from textxfer.kernels.lstm_steps import Factors, run_window
 
 _BF16 = torch.bfloat16
 _ROWS = 32  # for which oneDNN lays packed weights out; they work with any number
-
-
-def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def usable(weights: LSTMWeights, dtype: torch.dtype | None) -> bool:

@@ -4,22 +4,28 @@ Shapes: T time, B batch, I input features, H hidden features.
 
 Weights have one scale per row. Hidden states have one scale per layer, which is known before the layer runs: they lie
 between -1 and 1 in any case, and mostly within less, which `textxfer.models.precision` measures on a sample. They go
-from layer to layer as `codes`, bytes h * 127 / range + 128. Gates and cell are float32.
+from layer to layer as `codes`, bytes h * levels / range + levels + 1, where the processor says how many levels there
+may be (`code_levels`). Gates and cell are float32.
 
 Source: the scheme of "static quantization" (weights and ranges of activations beforehand).
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
+from textxfer.kernels.capability import cpu_multiplies_bf16
 from textxfer.kernels.lstm import LayerState, LSTMWeights
 from textxfer.kernels.lstm_steps import run_window
 
 CODES = torch.uint8
 """The dtype of hidden states that are bytes."""
-_LEVELS, _ZERO = 127, 128
+_PROBE = 64
+"""Rows and columns of the product that shows how the processor adds."""
+_WEIGHT_LEVELS = 127
 
 
 def int8_is_usable(device: torch.device) -> bool:
@@ -40,7 +46,21 @@ def from_codes(codes: Tensor, dtype: torch.dtype, span: float = 1.0) -> Tensor:
         dtype: Type of the result.
         span: Range of the layer's hidden states, > 0: the codes 1 and 255 stand for -span and span.
     """
-    return codes.float().sub_(_ZERO).mul_(span / _LEVELS).to(dtype)
+    levels = code_levels()
+    return codes.float().sub_(levels + 1).mul_(span / levels).to(dtype)
+
+
+@cache
+def code_levels() -> int:
+    """Return how many levels the codes have on either side of zero: 127, or 63 where larger ones give wrong sums.
+
+    x86 processors without VNNI add two products of bytes in 16 bits, which hold 2 * 127 * 127, not 2 * 255 * 127: what
+    is larger is cut off without a word. One product shows which kind this is.
+    """
+    weights = _Weights(torch.ones(_PROBE, _PROBE))
+    found = _linear(torch.full((_PROBE, _PROBE), 255, dtype=CODES), 1.0, 0, weights)
+    exact = 255.0 * _PROBE
+    return 127 if bool((found.float() / exact - 1).abs().max() < 0.01) else 63
 
 
 class Int8LSTM:
@@ -60,7 +80,8 @@ class Int8LSTM:
         """Run over a window.
 
         Args:
-            x: Input, (T, B, I): codes, or numbers, which are rounded to 255 levels between their largest and smallest.
+            x: Input, (T, B, I): codes, or numbers, which are rounded to as many levels between
+                minus and plus the largest.
             state: State before the window, each (B, H).
 
         Returns:
@@ -71,7 +92,7 @@ class Int8LSTM:
         """
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *state)):
             raise RuntimeError("int8 is for inference: compute in bfloat16 or float32 where a gradient is needed")
-        codes, scale = (x, self._spans[0] / _LEVELS) if x.dtype == CODES else _to_codes(x.float())
+        codes, scale = (x, self._spans[0] / code_levels()) if x.dtype == CODES else _to_codes(x.float())
         return run_window(codes, state, _Products(self._inputs, self._recurrent, self._bias, scale, self._spans[1]))
 
 
@@ -80,7 +101,7 @@ class _Weights:
 
     def __init__(self, matrix: Tensor) -> None:
         self.rows = len(matrix)
-        self.scales = matrix.abs().amax(dim=1).clamp(min=1e-12) / _LEVELS
+        self.scales = matrix.abs().amax(dim=1).clamp(min=1e-12) / _WEIGHT_LEVELS
         self.zeros = torch.zeros(self.rows, dtype=torch.int32)
         self.packed = torch.ops.onednn.qlinear_prepack((matrix / self.scales[:, None]).round().to(torch.int8), None)
 
@@ -93,32 +114,42 @@ class _Products:
     def __init__(self, inputs: _Weights, recurrent: _Weights, bias: Tensor, scale: float, span: float) -> None:
         self.hidden = recurrent.rows // 4
         self._inputs, self._recurrent, self._bias, self._scale = inputs, recurrent, bias, scale
-        self._span = span
-        self._half_up = torch.tensor(_ZERO + 0.5)
+        self._span, self._levels = span, code_levels()
+        self._half_up = torch.tensor(self._levels + 1.5)
 
     def project(self, x: Tensor) -> Tensor:
         """Multiply codes of the input, (N, I), with the input weights."""
-        w = self._inputs
-        return torch.ops.onednn.qlinear_pointwise(
-            x, self._scale, _ZERO, w.packed, w.scales, w.zeros, None, 1.0, 0, torch.bfloat16, "none", [], ""
-        )
+        return _linear(x, self._scale, self._levels + 1, self._inputs)
 
     def recur(self, h: Tensor, projected: Tensor) -> Tensor:
         """Multiply codes of hidden states with the recurrent weights; add projected input and biases."""
         w = self._recurrent
         # "sum" adds in the place of `projected`, which nobody needs afterwards.
         return torch.ops.onednn.qlinear_pointwise.binary(
-            *(h, self._span / _LEVELS, _ZERO, w.packed, w.scales, w.zeros, projected, self._bias),
-            *(1.0, 0, torch.bfloat16, 1.0, 0, "sum", 1.0, "none", [], ""),
+            *(h, self._span / self._levels, self._levels + 1, w.packed, w.scales, w.zeros, projected, self._bias),
+            *(1.0, 0, _sums(), 1.0, 0, "sum", 1.0, "none", [], ""),
         )
 
     def write(self, h: Tensor, out: Tensor) -> None:
         """Write codes: what becomes a byte loses its fraction, so a half on top of it rounds."""
-        codes = torch.add(self._half_up, h, alpha=_LEVELS / self._span)
-        out.copy_(codes if self._span == 1 else codes.clamp_(1, 255))
+        codes = torch.add(self._half_up, h, alpha=self._levels / self._span)
+        out.copy_(codes if self._span == 1 else codes.clamp_(1, 2 * self._levels + 1))
 
 
 def _to_codes(x: Tensor) -> tuple[Tensor, float]:
     """Return numbers as bytes, and the scale that gives the numbers back."""
-    largest = float(x.abs().amax().clamp(min=1e-12))
-    return x.mul(_LEVELS / largest).add_(_ZERO + 0.5).to(CODES), largest / _LEVELS
+    levels, largest = code_levels(), float(x.abs().amax().clamp(min=1e-12))
+    return x.mul(levels / largest).add_(levels + 1.5).to(CODES), largest / levels
+
+
+def _linear(codes: Tensor, scale: float, zero: int, weights: _Weights) -> Tensor:
+    """Multiply codes, (N, I), that stand for (code - zero) * scale, with weights, (M, I): (N, M)."""
+    w = weights
+    return torch.ops.onednn.qlinear_pointwise(
+        codes, scale, zero, w.packed, w.scales, w.zeros, None, 1.0, 0, _sums(), "none", [], ""
+    )
+
+
+def _sums() -> torch.dtype:
+    """Return the dtype of products: bfloat16 has half the bytes, but without instructions a hundred times the time."""
+    return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32

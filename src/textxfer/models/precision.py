@@ -14,22 +14,26 @@ from textxfer.models.awd_lstm import AWDLSTM
 from textxfer.models.lstm import WeightDropLSTM
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
-"""`auto` is bfloat16 where the device multiplies it faster than float32; `int8` has the LSTM layers in 8 bits (CPU)."""
+"""`auto` is bfloat16 where the device multiplies it faster than float32; `int8` has the LSTM layers in 8 bits (CPU).
+
+`bf16` on a CPU without instructions for it is float32, as with `MixedPrecision`: torch would take hundreds of times as
+long.
+"""
 
 _STEPS, _ROWS, _MARGIN = 100, 16, 1.25
-_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 
 
 def chosen_precision(precision: Precision, device: torch.device) -> Precision:
-    """Return what `auto` stands for on a device, and refuse what the device cannot do.
+    """Return what a precision stands for on a device, and refuse what the device cannot do.
 
     Raises:
         ValueError: The precision is none of the known ones, or the device does not have it.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"dtype must be one of {', '.join(get_args(Precision))}, not {precision!r}")
-    if precision == "auto":
-        return "bf16" if _multiplies_bf16(device) else "fp32"
+    half = multiplies_bf16(device)
+    if precision == "auto" or (precision == "bf16" and device.type == "cpu" and not half):
+        return "bf16" if half else "fp32"
     if precision == "int8" and not int8_is_usable(device):
         raise ValueError(f"int8 needs a CPU on which torch has oneDNN; on {device.type} use bf16 or fp32")
     return precision
@@ -45,11 +49,14 @@ def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
     """
     modules = [module for module in model.modules() if hasattr(module, "compute_dtype")]
     before = [getattr(module, "compute_dtype") for module in modules]  # noqa: B009  any module
-    chosen = chosen_precision(precision, next(model.parameters()).device)
+    device = next(model.parameters()).device
+    chosen = chosen_precision(precision, device)
+    half = chosen != "fp32" and multiplies_bf16(device)
     try:
         for module in modules:
             in_8_bits = chosen == "int8" and isinstance(module, WeightDropLSTM)
-            setattr(module, "compute_dtype", torch.int8 if in_8_bits else _DTYPES[chosen])  # noqa: B010
+            dtype = torch.int8 if in_8_bits else torch.bfloat16 if half else None
+            setattr(module, "compute_dtype", dtype)  # noqa: B010
         yield
     finally:
         for module, dtype in zip(modules, before):
@@ -79,7 +86,8 @@ def measure_spans(encoder: AWDLSTM, counts: Sequence[int] | None = None, *, seed
         lstm.spans, below = (below, span), span
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and cpu_multiplies_bf16()
