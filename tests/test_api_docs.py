@@ -35,6 +35,7 @@ def package(path: str) -> ModuleType:
 
 def subject(value: Any) -> Any:
     """Return whose docstring explains a value: its own if it is a function or class, else its class's."""
+    value = inspect.unwrap(value)  # what is behind a cache
     return value if inspect.isfunction(value) or isinstance(value, type) else type(value)
 
 
