@@ -45,13 +45,13 @@ def cases(options: Options) -> Iterable[Case]:
 
 
 def _documents(number: dict[str, int], options: Options, vocab: int) -> TokenStore:
-    """Return documents, so many by device; in a quick run a few short ones."""
-    lengths = synthetic.lengths(number[options.device])
+    """Return documents, so many by kind of device; in a quick run a few short ones."""
+    lengths = synthetic.lengths(number[options.kind])
     return synthetic.store(options.size(lengths, lengths[:12] // 10 + 2), vocab)
 
 
 def _train(sizes: Sizes, options: Options) -> Case:
-    source = _documents({"cpu": 400, "cuda": 3200}, options, sizes["vocab"])
+    source = _documents({"cpu": 400, "cpu-fp32": 100, "cuda": 3200}, options, sizes["vocab"])
     batch = options.size({"cpu": _BATCH, "cuda": 64}, {"cpu": 4, "cuda": 4})[options.device]
     half = "bfloat16" if options.half else "float32"  # as the Learner chooses, too
     return Case(
@@ -88,7 +88,7 @@ def _fastai(source: TokenStore, sizes: Sizes, batch: int, options: Options, shuf
 
 
 def _predict(sizes: Sizes, options: Options) -> Case:
-    source = _documents({"cpu": 500, "cuda": 5000}, options, sizes["vocab"])
+    source = _documents({"cpu": 500, "cpu-fp32": 125, "cuda": 5000}, options, sizes["vocab"])
     impls = [_our_predictions(source, sizes, dtype, options) for dtype in DTYPES]
     impls.append(Impl("fastai", partial(_their_predictions, source, sizes, options)))
     bert = partial(peers_transformers.distilbert, source)

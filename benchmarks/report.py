@@ -1,4 +1,4 @@
-"""The results as tables: `python -m benchmarks.report` writes benchmarks/README.md."""
+"""The results as tables: `python -m benchmarks.report` writes benchmarks/README.md and the table of the README."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
+from benchmarks import results, summary
 from benchmarks.tables import TABLES, Table
 from textxfer.files import write_text
 
@@ -67,12 +67,13 @@ def _machines(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page and the table."""
     parts = [_HEAD.strip()]
     for title, tables in TABLES.items():
         parts += section(title, tables)
     write_text(PAGE, "\n\n".join(parts) + "\n")
-    print(f"written to {PAGE}")
+    summary.write()
+    print(f"written to {PAGE} and {summary.README}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
@@ -27,6 +28,7 @@ from benchmarks import (
     report,
     results,
     steps,
+    summary,
     synthetic,
     tables,
     timing,
@@ -301,6 +303,16 @@ def test_page_shows_ratios_with_quartiles(suite: Callable[..., None], tmp_path: 
     assert parts[2].startswith("| case | impl | ratio_to_fastai |\n")
     assert "(1 to 1)" in parts[2]
     assert parts[-1].startswith("Machine and versions: python")
+
+
+def test_the_table_of_the_readme_is_that_of_the_results(tmp_path: Path) -> None:
+    assert summary.put(summary.table(), summary.README.read_text("utf-8")) == summary.README.read_text("utf-8")
+    with pytest.raises(ValueError, match="lacks the lines"):
+        summary.put("", "no marks")
+    line = {"case": "one", "impl": "textxfer-fp32", "median_ms": 1234.5, "ratio_to_fastai": 2.04}
+    (tmp_path / "classify-cpu-fp32.jsonl").write_text(json.dumps(line) + "\n")
+    (row,) = [row for row in summary.table(tmp_path).splitlines() if "1,234 ms" in row]
+    assert row.endswith("|  |  | 1,234 ms | 2.0 |") and row.startswith("| one text")
 
 
 def test_what_computes_in_16_bits_is_left_out_where_that_takes_forever(

@@ -73,6 +73,7 @@ def capture(learn: Learner) -> TrainingState:
         "fits_begun": learn.fits_begun,
         "epochs_done": learn.epochs_done,
         "trainable": list(learn.trainable),
+        "optimizer": type(learn.optimizer).__name__,
         "groups": {group["name"]: _hypers(group) for group in learn.optimizer.param_groups},
         "history": learn.history.state_dict(),
         "fit": _capture_fit(learn) if learn.in_fit else None,
@@ -154,6 +155,9 @@ def _check_optimizer(learn: Learner, state: TrainingState) -> None:
             f"{state.name}: the state is of another kind of optimizer: it has {', '.join(sorted(saved))}; "
             f"{type(learn.optimizer).__name__} has {', '.join(sorted(own))}"
         )
+    kind = type(learn.optimizer).__name__
+    if state.values.get("optimizer", kind) != kind:  # Adam and AdamW have the same moments
+        raise CheckpointError(f"{state.name}: the state is of {state.values['optimizer']}, the learner has {kind}")
 
 
 def _check_model(state: TrainingState, own: dict[str, Tensor]) -> None:
