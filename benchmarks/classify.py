@@ -46,7 +46,7 @@ def cases(options: Options) -> Iterable[Case]:
 
 def _documents(number: dict[str, int], options: Options, vocab: int) -> TokenStore:
     """Return documents, so many by kind of device; in a quick run a few short ones."""
-    lengths = synthetic.lengths(number[options.kind])
+    lengths = synthetic.lengths(number.get(options.kind, number[options.device]))
     return synthetic.store(options.size(lengths, lengths[:12] // 10 + 2), vocab)
 
 
