@@ -23,7 +23,7 @@ from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import ClipGrad
 from textxfer.models import AWDLSTMConfig, LanguageModel
 from textxfer.training import Learner, Optimizer
-from textxfer.training.callback import Step
+from textxfer.training.step import Step
 
 _LR, _BETAS, _EPS = 1e-3, (0.8, 0.99), 1e-8
 _SHRINK = 0.9

@@ -11,9 +11,9 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "textxfer"
 
 # Which module or sub-package may import which. `training`, `models` and `text` do not know each other.
-BASE = frozenset({"batch", "files", "locks", "display", "chance", "_lazy"})
+BASE = frozenset({"batch", "files", "locks", "display", "chance", "names", "_lazy"})
 MIDDLE = BASE | {"kernels", "training", "models", "text"}
-JOINED = MIDDLE | {"callbacks", "weights", "artifact"}
+JOINED = MIDDLE | {"callbacks", "weights", "artifact", "artifact_check"}
 PROGRAMS = frozenset(
     {
         *("recipe", "presets", "task", "ulmfit", "predict", "generation", "plots", "datasets", "evaluate"),
@@ -29,13 +29,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "display": frozenset(),
     "chance": frozenset(),
     "_lazy": frozenset(),
+    "names": frozenset(),
     "kernels": frozenset({"chance"}),
     "training": BASE,
     "models": BASE | {"kernels"},
     "text": BASE,
     "callbacks": BASE | {"training", "kernels"},
     "weights": {"files"},
-    "artifact": MIDDLE | {"weights"},
+    "artifact_check": {"models", "text"},
+    "artifact": MIDDLE | {"weights", "artifact_check"},
     **dict.fromkeys(PROGRAMS, JOINED | PROGRAMS),
     **dict.fromkeys(TOP, JOINED | PROGRAMS | TOP),
 }

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 
 import textxfer
+from textxfer.names import RECIPES
+from textxfer.presets import PRESETS
 
 NAMES: list[str] = getattr(textxfer, "__all__", [])
 GOLDEN = Path(__file__).with_name("golden") / "public.txt"
@@ -48,6 +50,16 @@ def test_importing_is_light() -> None:
     modules = json.loads(_python(code))
     assert "textxfer" in modules
     assert not {"spacy", "pandas", "matplotlib", "sklearn"} & set(modules)  # tqdm: torch imports it where it is
+
+
+def test_the_help_of_the_command_line_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from textxfer.cli import main\n"
+        "try: main(['classify', '--help'])\n"
+        "except SystemExit: print('torch' in sys.modules, 'numpy' in sys.modules)\n"
+    )
+    assert _python(code).splitlines()[-1] == "False False"
+    assert tuple(PRESETS) == RECIPES
 
 
 def test_star_import_brings_what_all_says() -> None:

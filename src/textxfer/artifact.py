@@ -8,26 +8,22 @@ the folder.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from textxfer.artifact_check import check_config
 from textxfer.files import new_folder
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, LanguageModel, TextClassifier
 from textxfer.text import Tokenizer, Vocab
-from textxfer.text.document import unsound
 from textxfer.text.store_files import read_tokenizer
 from textxfer.weights import ArtifactError, DType, read_weights, write_weights
 
 FORMAT = 1
 _CONFIG, _VOCAB, _TOKENIZER = "config.json", "vocab.json", "tokenizer.json"
-_MOST_LAYERS = 100
-"""Layers of the deepest model that is read: each of them takes time, before its size is compared with the file."""
-_MOST = 1 << 40
 
 
 class TextSide(Protocol):
@@ -142,7 +138,10 @@ def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Art
     config = _read_json(folder, _CONFIG)
     if config.get("format") != FORMAT:
         raise ArtifactError(f"{folder / _CONFIG}: format {config.get('format')!r}; this version reads format {FORMAT}")
-    _check_values(folder, config)
+    try:
+        check_config(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}; copy the model folder again") from error
     vocab, tokenizer = _read_text_side(folder, config)
     weights = read_weights(folder, config, lambda: _expected(folder, config))
     if config["encoder"]["vocab"] != len(vocab):
@@ -209,41 +208,6 @@ def _build(config: dict[str, Any]) -> LanguageModel | TextClassifier:
     if config["kind"] == "language model":
         return LanguageModel(encoder)
     raise ValueError(f"unknown kind {config['kind']!r}")
-
-
-def _check_values(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse a configuration with values that are missing, of another type or far too large."""
-    try:
-        classes = config["classes"]
-        if not isinstance(classes, list) or not all(isinstance(name, str) and not unsound(name) for name in classes):
-            raise ValueError("classes is no list of names")
-        if type(config["backward"]) is not bool or not isinstance(config.get("card", {}), dict):
-            raise ValueError("backward must be true or false, and card an object")
-        _check_types(config["encoder"], AWDLSTMConfig)
-        if config["encoder"].get("layers", 1) > _MOST_LAYERS:
-            raise ValueError(f"{config['encoder']['layers']:,} layers; at most {_MOST_LAYERS} are read")
-        if config.get("kind") == "classifier":
-            _check_types(config["classifier"], ClassifierConfig)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{folder / _CONFIG} is damaged: {error}; copy the model folder again") from error
-
-
-def _check_types(values: Any, config: type) -> None:
-    """Compare values with the types of a config's fields, which dataclasses do not."""
-    if not isinstance(values, dict):
-        raise TypeError(f"{config.__name__} needs an object, not a {type(values).__name__}")
-    types = {field.name: str(field.type) for field in fields(config)}
-    for name in values.keys() & types.keys():
-        value = values[name]
-        whole = type(value) is int and abs(value) < _MOST
-        sound = {
-            "int": whole,
-            "int | None": whole or value is None,
-            "float": whole or (type(value) is float and math.isfinite(value)),
-            "bool": type(value) is bool,
-        }
-        if not sound[types[name]]:
-            raise ValueError(f"{name} is {value!r:.80}")
 
 
 def _expected(folder: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:

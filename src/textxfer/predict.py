@@ -14,7 +14,8 @@ import torch
 
 from textxfer.artifact import Artifact, ArtifactError, load_classifier
 from textxfer.models import TextClassifier
-from textxfer.models.precision import Precision, chosen_precision, computing_in, measure_spans
+from textxfer.models.precision import chosen_precision, computing_in, measure_spans
+from textxfer.names import Precision
 from textxfer.text import ClassBatches, TokenStore, from_texts
 from textxfer.training.pages import keep_pages
 

@@ -82,7 +82,7 @@ def test_defect_35_the_optimizer_comes_back_or_there_is_an_error(tmp_path: Path)
     with pytest.raises(CheckpointError, match=r"another kind of optimizer.*betas.*SGD has.*momentum"):
         sgd.resume(tmp_path)
     assert not sgd.optimizer.state and "betas" not in sgd.optimizer.param_groups[0]
-    with pytest.raises(CheckpointError, match="the state is of AdamW, the learner has Adam$"):
+    with pytest.raises(CheckpointError, match=r"the state is of AdamW, the learner has Adam$"):
         learner(optimizer=Optimizer("adam")).resume(tmp_path)
 
 

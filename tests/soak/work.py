@@ -15,7 +15,7 @@ from tests.programs.toys import FILLERS, TINY, WORDS, task
 from tests.soak.jobs import JOBS, quiet
 from tests.soak.watch import Sample, sample
 from textxfer import Predictor, ulmfit
-from textxfer.models.precision import Precision
+from textxfer.names import Precision
 from textxfer.task import TaskData
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")

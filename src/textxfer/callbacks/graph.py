@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from textxfer.batch import Batch
 from textxfer.callbacks import _cuda_graph
 from textxfer.callbacks._cuda_graph import Recorder, Results
-from textxfer.training.callback import Callback, Order, Step, handles
+from textxfer.training.callback import Callback, Order, handles
+from textxfer.training.step import Step
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from textxfer.models.precision import Precision
+from textxfer.names import RECIPES, Precision
 from textxfer.options import option
-from textxfer.presets import PRESETS
 
 _DATA = "CSV, TSV, JSON lines (also .gz, .xz, .zst), Parquet, a folder with a sub-folder per class, or a text file"
 _DTYPE = "numbers to compute in; auto is bf16 where the device multiplies it faster than fp32; int8 is for CPUs"
@@ -34,7 +33,7 @@ class Training(Reading):
 
     out: Path = option(help="folder for models and reports")
     replace: bool = option(False, help="replace an existing output folder that such a command wrote")
-    recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=tuple(PRESETS))
+    recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=RECIPES)
     language: str = option("en", help="spaCy language code of a new tokenizer")
     tokenizer: Literal["spacy", "rules", "bpe", "unigram"] = option(
         "spacy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
@@ -12,13 +12,7 @@ from torch import nn
 from textxfer.kernels import cpu_multiplies_bf16, int8_is_usable
 from textxfer.models.awd_lstm import AWDLSTM
 from textxfer.models.lstm import WeightDropLSTM
-
-Precision = Literal["auto", "fp32", "bf16", "int8"]
-"""`auto` is bfloat16 where the device multiplies it faster than float32; `int8` has the LSTM layers in 8 bits (CPU).
-
-`bf16` on a CPU without instructions for it is float32, as with `MixedPrecision`: torch would take hundreds of times as
-long.
-"""
+from textxfer.names import Precision
 
 _STEPS, _ROWS, _MARGIN = 100, 16, 1.25
 

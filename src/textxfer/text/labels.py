@@ -125,3 +125,13 @@ def _kind(cell: Any) -> str:
     if isinstance(cell, Number):
         return "number"
     return "list" if isinstance(cell, list | tuple) else type(cell).__name__
+
+
+def check_class_names(names: object) -> None:
+    """Refuse what is no list of class names, as a damaged file may have it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) and not unsound(name) for name in names):
+        raise ValueError("classes is no list of names")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from textxfer.text.document import DataError, unsound
+from textxfer.text.document import DataError
+from textxfer.text.labels import check_class_names
 from textxfer.text.rule_sets import PRESETS
 from textxfer.text.text_rules import TextRules
 
@@ -40,9 +41,7 @@ def check_meta(meta: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {meta[name]!r:.80}")
     if not isinstance(meta["label_kind"], str) or meta["label_kind"] not in ARRAYS:
         raise ValueError(f"label_kind is {meta['label_kind']!r:.80}")
-    classes = meta["classes"]
-    if not isinstance(classes, list) or not all(isinstance(name, str) and not unsound(name) for name in classes):
-        raise ValueError("classes is no list of names")
+    check_class_names(meta["classes"])
     types = meta.get("types")
     if types is not None and (type(types) is not int or not 1 <= types < _MOST):
         raise ValueError(f"types is {types!r:.80}")

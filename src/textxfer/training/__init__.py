@@ -1,7 +1,7 @@
 """The training framework: knows nothing of text or LSTMs."""
 
 from textxfer.chance import own_generator
-from textxfer.training.callback import Callback, Order, Progress, Step, StepError
+from textxfer.training.callback import Callback, Order
 from textxfer.training.checkpoint import checkpoints
 from textxfer.training.groups import LayerGroup, Optimizer
 from textxfer.training.history import History
@@ -21,6 +21,7 @@ from textxfer.training.schedule import (
 )
 from textxfer.training.seeds import set_seed
 from textxfer.training.state import CheckpointError
+from textxfer.training.step import Progress, Step, StepError
 
 __all__ = [
     "F1",

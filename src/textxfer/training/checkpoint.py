@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from textxfer.files import checksum, new_folder, system_errors, write_text
-from textxfer.training.state import FORMAT, READS, CheckpointError, TrainingState, capture, restore
+from textxfer.training.state import FORMAT, READS, CheckpointError, TrainingState, capture
+from textxfer.training.state_restore import restore
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from textxfer.training.callback import EVENTS, Callback, Step, handles
+from textxfer.training.callback import EVENTS, Callback, handles
+from textxfer.training.step import Step
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner

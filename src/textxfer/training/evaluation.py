@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from textxfer.batch import Loader
-from textxfer.training.callback import Step
 from textxfer.training.loop import run_pass
+from textxfer.training.step import Step
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from textxfer.batch import Batch, Loader, Loaders, epoch_length
 from textxfer.training import checkpoint
-from textxfer.training.callback import Callback, Progress, Step
+from textxfer.training.callback import Callback
 from textxfer.training.dispatch import Dispatcher
 from textxfer.training.evaluation import predict, validate
 from textxfer.training.groups import Optimizer, apply_trainable, layer_groups
@@ -29,7 +29,9 @@ from textxfer.training.metrics import Loss, Metric, MetricGroup
 from textxfer.training.pages import keep_pages
 from textxfer.training.param_schedule import ParamSchedule
 from textxfer.training.schedule import OneCycle, SlantedTriangular, one_cycle_momentum
-from textxfer.training.state import TrainingState, resume_fit
+from textxfer.training.state import TrainingState
+from textxfer.training.state_restore import resume_fit
+from textxfer.training.step import Progress, Step
 
 if TYPE_CHECKING:
     from textxfer.training.lr_find import LRFinderResult

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from textxfer.batch import Batch, Loader, batches_from, epoch_length
-from textxfer.training.callback import Callback, OutputLoss, Step, prediction
+from textxfer.training.callback import Callback
 from textxfer.training.dispatch import annotate, shapes
+from textxfer.training.step import OutputLoss, Step, prediction
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner

@@ -21,7 +21,8 @@ from textxfer.training.history import History
 from textxfer.training.metric_group import MetricGroup
 from textxfer.training.metrics import Loss
 from textxfer.training.param_schedule import ParamSchedule
-from textxfer.training.state import capture, restore
+from textxfer.training.state import capture
+from textxfer.training.state_restore import restore
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textxfer.training.callback import Progress
 from textxfer.training.history import History
+from textxfer.training.step import Progress
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
