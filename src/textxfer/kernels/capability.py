@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from functools import cache
 
 import torch
+
+_X86 = ("avx512_bf16", "amx_bf16")
 
 
 @cache
@@ -16,5 +17,6 @@ def cpu_multiplies_bf16() -> bool:
     """
     if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return False
-    x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
-    return not x86 or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # Older versions of torch do not tell what an x86 CPU has, and on others there is nothing to add.
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(not any(name in found for name in _X86) or any(found.get(name) for name in _X86))
