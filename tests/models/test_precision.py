@@ -53,6 +53,12 @@ def test_auto_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen_precision("auto", torch.device("meta")) == "fp32"
 
 
+def test_bf16_is_what_it_says_on_other_devices_than_a_cpu() -> None:
+    assert chosen_precision("bf16", torch.device("meta")) == "bf16"
+    with computing_in(model := classifier().to("meta"), "bf16"):
+        assert set(dtypes(model)) == {torch.bfloat16}
+
+
 def test_what_cannot_be_had_is_refused() -> None:
     with pytest.raises(ValueError, match="int8 needs a CPU"):
         chosen_precision("int8", torch.device("meta"))

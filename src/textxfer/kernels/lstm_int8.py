@@ -115,6 +115,7 @@ class _Products:
         self.hidden = recurrent.rows // 4
         self._inputs, self._recurrent, self._bias, self._scale = inputs, recurrent, bias, scale
         self._span, self._levels = span, code_levels()
+        self._sums = _sums()
         self._half_up = torch.tensor(self._levels + 1.5)
 
     def project(self, x: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ class _Products:
         # "sum" adds in the place of `projected`, which nobody needs afterwards.
         return torch.ops.onednn.qlinear_pointwise.binary(
             *(h, self._span / self._levels, self._levels + 1, w.packed, w.scales, w.zeros, projected, self._bias),
-            *(1.0, 0, _sums(), 1.0, 0, "sum", 1.0, "none", [], ""),
+            *(1.0, 0, self._sums, 1.0, 0, "sum", 1.0, "none", [], ""),
         )
 
     def write(self, h: Tensor, out: Tensor) -> None:

@@ -25,9 +25,8 @@ def chosen_precision(precision: Precision, device: torch.device) -> Precision:
     """
     if precision not in get_args(Precision):
         raise ValueError(f"dtype must be one of {', '.join(get_args(Precision))}, not {precision!r}")
-    half = multiplies_bf16(device)
-    if precision == "auto" or (precision == "bf16" and device.type == "cpu" and not half):
-        return "bf16" if half else "fp32"
+    if precision == "auto" or (precision == "bf16" and device.type == "cpu"):
+        return "bf16" if multiplies_bf16(device) else "fp32"
     if precision == "int8" and not int8_is_usable(device):
         raise ValueError(f"int8 needs a CPU on which torch has oneDNN; on {device.type} use bf16 or fp32")
     return precision
@@ -45,7 +44,7 @@ def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
     before = [getattr(module, "compute_dtype") for module in modules]  # noqa: B009  any module
     device = next(model.parameters()).device
     chosen = chosen_precision(precision, device)
-    half = chosen != "fp32" and multiplies_bf16(device)
+    half = chosen == "bf16" or (chosen == "int8" and multiplies_bf16(device))
     try:
         for module in modules:
             in_8_bits = chosen == "int8" and isinstance(module, WeightDropLSTM)
