@@ -17,20 +17,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from textxfer.batch import Batch, Loader, Loaders, epoch_length
+from textxfer.batch import Batch, Loader, Loaders
 from textxfer.training import checkpoint
 from textxfer.training.callback import Callback
 from textxfer.training.dispatch import Dispatcher
 from textxfer.training.evaluation import predict, validate
 from textxfer.training.groups import Optimizer, apply_trainable, layer_groups
 from textxfer.training.history import History
-from textxfer.training.loop import compute, run_epoch
+from textxfer.training.loop import compute, run_fit
 from textxfer.training.metrics import Loss, Metric, MetricGroup
 from textxfer.training.pages import keep_pages
 from textxfer.training.param_schedule import ParamSchedule
 from textxfer.training.schedule import OneCycle, SlantedTriangular, one_cycle_momentum
 from textxfer.training.state import TrainingState
-from textxfer.training.state_restore import resume_fit
 from textxfer.training.step import Progress, Step
 
 if TYPE_CHECKING:
@@ -64,6 +63,7 @@ class Learner(Generic[Model]):
         stopping: Whether `stop()` was called in this fit.
         trainable: Indices of the layer groups that train.
         fits_done: Number of fits that came to their end.
+        epoch_lengths: Batches of each epoch of the last fit that was begun.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Learner(Generic[Model]):
         self.stopping = False
         self.fits_done = self.fits_begun = 0
         self.epochs_done = 0
+        self.epoch_lengths: list[int] = []
         self.in_fit = False
         self.savepoint: tuple[int, int] | None = None
         self.resumed: TrainingState | None = None
@@ -116,54 +117,10 @@ class Learner(Generic[Model]):
         Raises:
             ValueError: If `n_epochs` is below 1, the training loader is empty or a callback is given twice.
         """
-        with self.activated(callbacks), keep_pages(self.device), ExitStack() as started:
-            try:
-                first, start = self._begin(n_epochs, lr, started)
-                for epoch in range(first, n_epochs):
-                    if self.stopping:
-                        break
-                    run_epoch(self, epoch, start)
-                    start = None
-            except BaseException as error:
-                self.error = error
-                raise
+        with self.activated(callbacks), keep_pages(self.device):
+            run_fit(self, n_epochs, lr)
         self.fits_done += 1
         self.epochs_done += n_epochs
-
-    def _begin(self, n_epochs: int, lr: float, started: ExitStack) -> tuple[int, int | None]:
-        """Set up a fit and tell the callbacks; return where to begin: epoch, and batch of an interrupted epoch."""
-        if n_epochs < 1:
-            raise ValueError(f"n_epochs must be at least 1, not {n_epochs}")
-        self._lengths = [epoch_length(self.loaders.train, self.epochs_done + epoch) for epoch in range(n_epochs)]
-        if not all(self._lengths):
-            raise ValueError("the training loader is empty: there is nothing to train on")
-        self.error, self.stopping, self.savepoint = None, False, None
-        self.progress = Progress(fit=self.fits_begun, n_epochs=n_epochs)
-        self.plan_updates(every=1)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] = lr
-        started.callback(self._end)
-        for callback in self.dispatch.callbacks:
-            started.callback(self._finish, callback)
-            self.dispatch.call(callback, Callback.before_fit, self)
-        state, self.resumed = self.resumed, None
-        first, start = (0, None) if state is None else resume_fit(self, state)
-        self.fits_begun = self.progress.fit + 1
-        return first, start
-
-    def _finish(self, callback: Callback) -> None:
-        """Tell a callback that the fit is over; if that fails, those that follow hear of it."""
-        try:
-            self.dispatch.call(callback, Callback.after_fit, self)
-        except BaseException as error:
-            self.error = self.error or error
-            raise
-
-    def _end(self) -> None:
-        """Leave nothing of the last batch behind, however the fit ended."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step.clear()
-        self.stopping, self.savepoint = False, None
 
     @contextmanager
     def activated(self, callbacks: Sequence[Callback] = ()) -> Iterator[None]:
@@ -308,7 +265,7 @@ class Learner(Generic[Model]):
         Args:
             every: Batches in a group, >= 1.
         """
-        self.progress = replace(self.progress, n_steps=sum(ceil(length / every) for length in self._lengths))
+        self.progress = replace(self.progress, n_steps=sum(ceil(length / every) for length in self.epoch_lengths))
 
     def freeze_to(self, index: int) -> None:
         """Train the layer groups from an index on and freeze those below.

@@ -1,4 +1,4 @@
-"""The training loop: an epoch, a pass, a batch. Read from top to bottom; `Learner.show_loop` prints its outline.
+"""The training loop: a fit, an epoch, a pass, a batch. Read from top to bottom; `Learner.show_loop` prints its outline.
 
 Everything that must happen in every training run stands here; everything optional is a callback.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,70 @@ from torch import Tensor
 from textxfer.batch import Batch, Loader, batches_from, epoch_length
 from textxfer.training.callback import Callback
 from textxfer.training.dispatch import annotate, shapes
-from textxfer.training.step import OutputLoss, Step, prediction
+from textxfer.training.state_restore import resume_fit
+from textxfer.training.step import OutputLoss, Progress, Step, prediction
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
+
+
+def run_fit(learn: Learner, n_epochs: int, lr: float) -> None:
+    """Train for some epochs, or for what is left of a fit that was resumed.
+
+    Args:
+        learn: The learner, with its callbacks activated.
+        n_epochs: Number of epochs of the whole fit.
+        lr: Base rate of all layer groups.
+    """
+    with ExitStack() as started:
+        try:
+            first, start = _begin(learn, n_epochs, lr, started)
+            for epoch in range(first, n_epochs):
+                if learn.stopping:
+                    break
+                run_epoch(learn, epoch, start)
+                start = None
+        except BaseException as error:
+            learn.error = error
+            raise
+
+
+def _begin(learn: Learner, n_epochs: int, lr: float, started: ExitStack) -> tuple[int, int | None]:
+    """Set up a fit and tell the callbacks; return where to begin: epoch, and batch of an interrupted epoch."""
+    if n_epochs < 1:
+        raise ValueError(f"n_epochs must be at least 1, not {n_epochs}")
+    lengths = [epoch_length(learn.loaders.train, learn.epochs_done + epoch) for epoch in range(n_epochs)]
+    if not all(lengths):
+        raise ValueError("the training loader is empty: there is nothing to train on")
+    learn.error, learn.stopping, learn.savepoint = None, False, None
+    learn.progress, learn.epoch_lengths = Progress(fit=learn.fits_begun, n_epochs=n_epochs), lengths
+    learn.plan_updates(every=1)
+    for group in learn.optimizer.param_groups:
+        group["lr"] = group["base_lr"] = lr
+    started.callback(_end, learn)
+    for callback in learn.dispatch.callbacks:
+        started.callback(_finish, learn, callback)
+        learn.dispatch.call(callback, Callback.before_fit, learn)
+    state, learn.resumed = learn.resumed, None
+    first, start = (0, None) if state is None else resume_fit(learn, state)
+    learn.fits_begun = learn.progress.fit + 1
+    return first, start
+
+
+def _finish(learn: Learner, callback: Callback) -> None:
+    """Tell a callback that the fit is over; if that fails, those that follow hear of it."""
+    try:
+        learn.dispatch.call(callback, Callback.after_fit, learn)
+    except BaseException as error:
+        learn.error = learn.error or error
+        raise
+
+
+def _end(learn: Learner) -> None:
+    """Leave nothing of the last batch behind, however the fit ended."""
+    learn.optimizer.zero_grad(set_to_none=True)
+    learn.step.clear()
+    learn.stopping, learn.savepoint = False, None
 
 
 def run_epoch(learn: Learner, epoch: int, start: int | None = None) -> None:
