@@ -17,7 +17,7 @@ JOINED = MIDDLE | {"callbacks", "weights", "artifact", "artifact_check"}
 PROGRAMS = frozenset(
     {
         *("recipe", "presets", "task", "ulmfit", "predict", "generation", "plots", "datasets", "evaluate"),
-        *("options", "plan", "directions", "budget", "pace", "sizing", "variants", "learners", "pretrained"),
+        *("options", "plan", "directions", "sizing", "variants", "learners", "pretrained"),
         *("importing", "distributed"),
     }
 )

@@ -12,13 +12,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.programs.toys import TINY, documents, task, write_csv
-from textxfer import pace, presets, sizing, ulmfit
+from textxfer import presets, sizing, ulmfit
 from textxfer.artifact import Artifact
-from textxfer.budget import AIM, Amounts, Rates, epochs_left, plan
 from textxfer.cli import laptop as laptop_module
 from textxfer.cli import main
 from textxfer.presets import LAPTOP, SMALL, preset
 from textxfer.recipe import Stage
+from textxfer.sizing import Amounts, Rates, epochs_left, pace, plan
+from textxfer.sizing.budget import AIM
 from textxfer.text import DataError
 
 FAST = Rates(lm_update=0.1, class_update=0.1)
@@ -209,7 +210,7 @@ def test_measuring_times_everything_and_leaves_no_trace(capsys):
     assert capsys.readouterr().out == ""
     rates = fitted.rates
     assert min(rates.lm_update, rates.class_update, rates.lm_valid, rates.class_valid, rates.report, rates.start) > 0
-    assert pace.measure_classifier(data, base.model.encoder, TINY, seconds=5) > 0
+    assert sizing.measure_classifier(data, base.model.encoder, TINY, seconds=5) > 0
     assert fitted.budget.whole and fitted.text is data
     assert all((value == before[name]).all() for name, value in base.model.state_dict().items())
     learn = fitted.finetune(base)

@@ -13,14 +13,23 @@ import numpy as np
 
 from textxfer import plots, ulmfit
 from textxfer.artifact import Artifact
-from textxfer.budget import Amounts, Rates, epochs_left, plan, slack_of
 from textxfer.cli.config import ClassifyConfig
 from textxfer.cli.training import options_of
 from textxfer.directions import Direction
 from textxfer.models import AWDLSTM, LanguageModel, TextClassifier
-from textxfer.pace import measure, measure_classifier
 from textxfer.recipe import Recipe
-from textxfer.sizing import Sized, amounts_of, sized
+from textxfer.sizing import (
+    Amounts,
+    Rates,
+    Sized,
+    amounts_of,
+    epochs_left,
+    measure,
+    measure_classifier,
+    plan,
+    sized,
+    slack_of,
+)
 from textxfer.task import TaskData
 from textxfer.text import DataError, TokenStore
 from textxfer.training import Learner

@@ -1,11 +1,4 @@
-"""A recipe fitted to a time: `textxfer.pace` measures the task's rates, `textxfer.budget` does the rest.
-
-    sized = fit_to(data, base, minutes=10)
-    language = sized.finetune(base)
-    learn = ulmfit.classify(data, None if language is None else language.model.encoder, recipe=sized.recipe)
-
-What is measured is thrown away: the trainings that follow are those of a run without measuring.
-"""
+"""A recipe and a text that fit into a time, by rates that were measured on this machine."""
 
 from __future__ import annotations
 
@@ -17,11 +10,12 @@ import numpy as np
 
 from textxfer import ulmfit
 from textxfer.artifact import Artifact
-from textxfer.budget import Amounts, Budget, Rates, plan
 from textxfer.models import LanguageModel
-from textxfer.pace import measure
 from textxfer.presets import LAPTOP
 from textxfer.recipe import Recipe
+from textxfer.sizing.budget import Budget, plan
+from textxfer.sizing.ladder import Amounts, Rates
+from textxfer.sizing.pace import measure
 from textxfer.task import TaskData
 from textxfer.text import DataError, TokenStore
 from textxfer.training import Learner

@@ -12,10 +12,10 @@ import torch
 from textxfer import ulmfit
 from textxfer.artifact import Artifact
 from textxfer.batch import Batch, Loader, Loaders, batches_from, epoch_length
-from textxfer.budget import Rates
 from textxfer.models import AWDLSTM, TextClassifier
 from textxfer.predict import Predictor
 from textxfer.recipe import Recipe, Training
+from textxfer.sizing.ladder import Rates
 from textxfer.task import TaskData
 from textxfer.text import ClassBatches, TokenStore
 from textxfer.training import Callback, Learner, Order
