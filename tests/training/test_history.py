@@ -84,7 +84,7 @@ class TestLosses:
         history = History()
         for batch in range(10_000):
             history.add_step(0, 0, batch, batch, torch.tensor(float(batch)), 1, {})
-        assert len(history._pending) <= 4096
+        assert len(history._steps._pending) <= 4096
         assert history.steps["loss"] == [float(batch) for batch in range(10_000)]
 
     def test_are_copied(self):

@@ -6,17 +6,15 @@ The JSON form holds no NaN and no infinities, which strict readers refuse; see `
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
 from torch import Tensor
 
 from textxfer.files import write_text
 from textxfer.training import history_view
-from textxfer.training.metric import sum_dtype
+from textxfer.training.history_steps import StepColumns, StepLog
 from textxfer.training.non_finite import decode, encode
 
 if TYPE_CHECKING:
@@ -24,30 +22,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FORMAT = 1
-_MAX_PENDING = 4096
-_COLUMNS = ("fit", "epoch", "batch", "step", "loss", "n", "momentum")
-
-
-class StepColumns(TypedDict):
-    """The training batches as columns of equal length.
-
-    Keys:
-        fit, epoch, batch: Where the batch stood: number of the fit, of the epoch in it, of the batch in that.
-        step: Optimizer updates made in the fit so far.
-        loss: Reported loss of the batch.
-        n: Number of targets that counted.
-        momentum: Momentum or first beta; None where the optimizer has neither.
-        lrs: Learning rate by layer group; NaN while the group was frozen.
-    """
-
-    fit: list[int]
-    epoch: list[int]
-    batch: list[int]
-    step: list[int]
-    loss: list[float]
-    n: list[int]
-    momentum: list[float | None]
-    lrs: dict[str, list[float]]
 
 
 class History:
@@ -61,8 +35,7 @@ class History:
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []
-        self._steps: StepColumns = _no_steps()
-        self._pending: list[tuple[int, Tensor]] = []
+        self._steps = StepLog()
 
     def add_step(
         self,
@@ -87,13 +60,8 @@ class History:
             lrs: Learning rate of each layer group that trains.
             momentum: Momentum or first beta, if the optimizer has one.
         """
-        if isinstance(loss, Tensor):
-            self._postpone(self.n_steps, loss)
-            loss = math.nan
-        self._add_rates(lrs)
-        row: tuple[Any, ...] = (fit, epoch, batch, step, loss, n, momentum)
-        for name, value in zip(_COLUMNS, row):
-            self._steps[name].append(value)
+        row = {"fit": fit, "epoch": epoch, "batch": batch, "step": step, "n": n, "momentum": momentum}
+        self._steps.add(row, loss, lrs)
 
     def correct_n(self, n: int) -> None:
         """Say how many targets of the last batch count; several processes know it only together.
@@ -101,8 +69,7 @@ class History:
         Args:
             n: Number of targets that count.
         """
-        if self.n_steps:
-            self._steps["n"][-1] = n
+        self._steps.correct_n(n)
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         """Add the row of an epoch.
@@ -120,13 +87,12 @@ class History:
     @property
     def n_steps(self) -> int:
         """Number of training batches over all fits."""
-        return len(self._steps["fit"])
+        return len(self._steps)
 
     @property
     def steps(self) -> StepColumns:
         """The training batches as columns. Losses still on a device are fetched, all in one transfer."""
-        self._settle()
-        return self._steps
+        return self._steps.columns()
 
     def column(self, name: str) -> list[Any]:
         """Return one value per epoch; None where the row has no such value.
@@ -196,13 +162,10 @@ class History:
         """
         if state.get("format") != FORMAT:
             raise ValueError(f"the history has format {state.get('format')!r}; this version reads format {FORMAT}")
-        epochs, steps = decode(state["epochs"]), decode(state["steps"])
-        columns = [*(steps[name] for name in _COLUMNS), *steps["lrs"].values()]
-        if not all(isinstance(each, list) for each in (epochs, *columns)):
-            raise ValueError("the rows or a column of this history are no list: it is damaged")
-        if len({len(column) for column in columns}) != 1:
-            raise ValueError("the columns of this history differ in length: it is damaged")
-        self.epochs, self._steps, self._pending = epochs, steps, []
+        epochs = decode(state["epochs"])
+        if not isinstance(epochs, list):
+            raise ValueError("the rows of this history are no list: it is damaged")
+        self._steps, self.epochs = StepLog(decode(state["steps"])), epochs
 
     def save(self, path: str | Path) -> None:
         """Write a JSON file, whole or not at all.
@@ -270,30 +233,6 @@ class History:
 
     def _repr_html_(self) -> str:
         return history_view.html_table(self.epochs)
-
-    def _add_rates(self, lrs: Mapping[str, float]) -> None:
-        columns = self._steps["lrs"]
-        for group in lrs:
-            if group not in columns:
-                columns[group] = [math.nan] * self.n_steps
-        for group, rates in columns.items():
-            rates.append(lrs.get(group, math.nan))
-
-    def _postpone(self, row: int, loss: Tensor) -> None:
-        if len(self._pending) >= _MAX_PENDING or (self._pending and self._pending[0][1].device != loss.device):
-            self._settle()
-        # A copy: a captured CUDA graph writes the next loss into the same memory.
-        self._pending.append((row, loss.detach().reshape(()).to(sum_dtype(loss.device), copy=True)))
-
-    def _settle(self) -> None:
-        pending, self._pending = self._pending, []
-        if pending:
-            for (row, _), value in zip(pending, torch.stack([loss for _, loss in pending]).tolist()):
-                self._steps["loss"][row] = value
-
-
-def _no_steps() -> StepColumns:
-    return {"fit": [], "epoch": [], "batch": [], "step": [], "loss": [], "n": [], "momentum": [], "lrs": {}}
 
 
 def _plain(name: str, value: Any) -> Any:
