@@ -15,7 +15,7 @@ from torch import Tensor
 
 from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import CarryHidden, GradualUnfreeze, MixedPrecision
-from textxfer.models.awd_lstm import AWDLSTMConfig
+from textxfer.models.config import AWDLSTMConfig
 from textxfer.models.language_model import LanguageModel, token_loss
 from textxfer.training.callback import Callback, Order
 from textxfer.training.learner import Learner

@@ -16,7 +16,6 @@ from textxfer.cli.config import ClassifyConfig
 from textxfer.cli.laptop import Laptop
 from textxfer.cli.output import check_out, describe, write_run
 from textxfer.cli.pieces import deadline_of, fit
-from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import task_recipe
 from textxfer.cli.states import (
     after_restart,
@@ -27,15 +26,16 @@ from textxfer.cli.states import (
     note_run,
     unfinished,
 )
-from textxfer.cli.training import chosen_directions, load_bases, new_tokenizer, options_of, rehearse
+from textxfer.cli.task import read_task
+from textxfer.cli.training import chosen_directions, load_bases, options_of, rehearse
 from textxfer.directions import Direction, direction_of
 from textxfer.evaluate import Evaluation, evaluate
 from textxfer.files import remove_folder, write_json
 from textxfer.models import AWDLSTM, LanguageModel, TextClassifier
 from textxfer.predict import PairPredictor, Predictor
 from textxfer.recipe import Recipe
-from textxfer.task import TaskData, prepare
-from textxfer.text import DataError, Document, TokenStore, check_classes, split_documents
+from textxfer.task import TaskData
+from textxfer.text import DataError, TokenStore
 from textxfer.text.files import read_json
 from textxfer.training import Learner
 
@@ -86,7 +86,7 @@ def classify(config: ClassifyConfig) -> None:
     check_unfinished(identity(config))
     bases = None if config.base is None else load_bases(config.base)
     directions = chosen_directions(config, bases)
-    data, test = _task(config, recipe, None if bases is None else bases[directions[0]])
+    data, test = read_task(config, recipe, None if bases is None else bases[directions[0]])
     describe(data, test)
     laptop = None
     if config.minutes is not None:
@@ -136,42 +136,6 @@ def _run_all(job: Job) -> None:
     write_run(config, trained, job.data, results, report=report)
     if job.laptop is None:
         forget_states(config)
-
-
-def _task(config: ClassifyConfig, recipe: Recipe, base: Artifact | None) -> tuple[TaskData, TokenStore]:
-    """Read and tokenize: the training data, and the held-out documents for the report."""
-    train, held_out = _labelled(config)
-    unlabelled = [document for path in config.unlabelled for document in read_documents(path, config)]
-    unlabelled = unlabelled[: config.max_unlabelled]
-    tokenizer = new_tokenizer(config, recipe, [*train, *unlabelled]) if base is None else None
-    data = prepare(
-        train,
-        unlabelled=unlabelled,
-        base=base,
-        recipe=recipe,
-        tokenizer=tokenizer,
-        n_workers=config.workers,
-        progress=distributed.is_main(),
-    )
-    return data, data.encode(held_out)
-
-
-def _labelled(config: ClassifyConfig) -> tuple[list[Document], list[Document]]:
-    """Read the labelled documents: those to train on and those to report on."""
-    if config.split_column is not None:
-        if config.test is not None:
-            raise DataError("--split-column and --test both say what is held out; give one of them")
-        train, held_out = (
-            read_documents(config.data, config, config.label, limit, only=(config.split_column, part))
-            for part, limit in (("train", config.max_rows), ("test", config.max_test))
-        )
-        check_classes(train)
-        return train, held_out
-    documents = read_documents(config.data, config, config.label, config.max_rows)
-    check_classes(documents)
-    if config.test is not None:
-        return documents, read_documents(config.test, config, config.label, config.max_test)
-    return split_documents(documents, config.valid, config.seed)
 
 
 def _run(job: Job, run: int) -> tuple[Trained, Evaluation]:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from textxfer.kernels import check_dropout
-from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig, check_keys
+from textxfer.models.awd_lstm import AWDLSTM
+from textxfer.models.config import AWDLSTMConfig, check_keys
 from textxfer.models.head import ClassifierHead
 from textxfer.models.pooling import StreamingPool, concat_pool
 from textxfer.models.windows import WindowPlan, drawn_bptt, encode_windows, left_aligned

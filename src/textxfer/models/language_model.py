@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textxfer.kernels import LayerState, SharedWeight, cross_entropy, linear_cross_entropy
-from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig, State
+from textxfer.models.awd_lstm import AWDLSTM, State
+from textxfer.models.config import AWDLSTMConfig
 
 
 class Decoder(NamedTuple):

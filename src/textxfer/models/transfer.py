@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from textxfer.models.awd_lstm import AWDLSTM, AWDLSTMConfig
+from textxfer.models.awd_lstm import AWDLSTM
 from textxfer.models.classifier import TextClassifier
+from textxfer.models.config import AWDLSTMConfig
 from textxfer.models.language_model import LanguageModel
 
 _PER_WORD = ("encoder.embedding.weight", "decoder_weight", "decoder_bias")
