@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.cells import RESULTS, Cell, Reading
-from textxfer.options import option
+from textxfer.options import AT_LEAST_0, AT_LEAST_1, option
 from textxfer.presets import PRESETS
 from textxfer.text import DataError
 from textxfer.variants import CLASSIFIER_TUNING, LM_QUALITY, LM_TUNING, PRETRAINING, Variant
@@ -20,21 +20,31 @@ class Options:
     table: str = option(help="the table", positional=True)
     data: tuple[str, ...] = option(("trec",), help="data sets")
     model: str | None = option(None, help="pretrained model: a name or a folder")
-    seeds: int = option(3, help="number of runs of each row, with seeds 0, 1, ...")
+    seeds: int = option(3, help="number of runs of each row, with seeds 0, 1, ...", within=AT_LEAST_1)
     rows: tuple[str, ...] = option((), help="only these rows of the table; empty: all")
-    labels: tuple[int, ...] = option((100, 200, 500, 1000), help="numbers of labels of a low-shot curve")
-    texts: int | None = option(None, help="texts that the language model reads, labelled ones included; default all")
+    labels: tuple[int, ...] = option(
+        (100, 200, 500, 1000), help="numbers of labels of a low-shot curve", within=AT_LEAST_1
+    )
+    texts: int | None = option(
+        None, help="texts that the language model reads, labelled ones included; default all", within=AT_LEAST_1
+    )
     transductive: bool = option(False, help="let the language model read the held-out texts too")
     reading: Reading | None = option(None, help="direction of reading instead of the table's own")
     recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=tuple(PRESETS))
-    lm_epochs: int | None = option(None, help="epochs of the language model, instead of the recipe's")
-    lm_dropout: float | None = option(None, help="factor on the dropouts of the language model's training, >= 0")
-    epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's")
-    scratch_epochs: int = option(30, help="epochs of the classifier from random weights in a low-shot table")
+    lm_epochs: int | None = option(
+        None, help="epochs of the language model, instead of the recipe's", within=AT_LEAST_1
+    )
+    lm_dropout: float | None = option(
+        None, help="factor on the dropouts of the language model's training", within=AT_LEAST_0
+    )
+    epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's", within=AT_LEAST_1)
+    scratch_epochs: int = option(
+        30, help="epochs of the classifier from random weights in a low-shot table", within=AT_LEAST_1
+    )
     data_root: Path | None = option(None, help="folder of the data sets; else TEXTXFER_DATA says which")
     out: Path = option(RESULTS, help="folder of the results; the page is written beside it")
     cache: Path = option(Path("runs/experiments"), help="folder of the tasks' language models, which cells share")
-    jobs: int = option(1, help="cells that run side by side, each with its share of the cores")
+    jobs: int = option(1, help="cells that run side by side, each with its share of the cores", within=AT_LEAST_1)
     dry_run: bool = option(False, help="print the cells and whether they are done; train nothing")
 
 

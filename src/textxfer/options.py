@@ -5,11 +5,32 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf, isinf
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
+
+
+class Range(NamedTuple):
+    """The numbers that an option takes.
+
+    Attributes:
+        words: Which ones, as help and errors say it.
+        holds: Whether a number is one of them.
+    """
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+AT_LEAST_0 = Range("0 or more", lambda number: 0 <= number < inf)
+AT_LEAST_1 = Range("1 or more", lambda number: 1 <= number < inf)
+ABOVE_0 = Range("above 0", lambda number: 0 < number < inf)
+SHARE = Range("between 0 and 1", lambda number: 0 < number < 1)
+SHARE_OR_ALL = Range("above 0 and at most 1", lambda number: 0 < number <= 1)
+"""NaN lies in none of them."""
 
 
 def option(
@@ -18,16 +39,18 @@ def option(
     help: str,
     positional: bool = False,
     choices: Sequence[str] | None = None,
+    within: Range | None = None,
 ) -> Any:
     """Describe one field of a configuration.
 
     Args:
         default: Default value; none makes the option required.
-        help: What it does, with unit and range.
+        help: What it does, with unit.
         positional: Whether it is given by place instead of by name.
         choices: Allowed values, where the type is no `Literal`.
+        within: Allowed numbers; the help says them, too.
     """
-    metadata = {"help": help, "positional": positional, "choices": choices}
+    metadata = {"help": help, "positional": positional, "choices": choices, "within": within}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -40,7 +63,8 @@ def add_options(parser: argparse.ArgumentParser, config: type[Any]) -> None:
         if kind is bool:
             arguments["action"] = "store_true"
         else:
-            arguments |= {"type": kind, "choices": choices or item.metadata["choices"]}
+            parser_of = _number(kind, item.metadata["within"]) if item.metadata["within"] else kind
+            arguments |= {"type": parser_of, "choices": choices or item.metadata["choices"]}
             if many:
                 arguments["nargs"] = "+" if item.default is dataclasses.MISSING or item.default else "*"
         if item.metadata["positional"]:
@@ -83,12 +107,27 @@ def _kind(hint: Any) -> tuple[type, bool, Sequence[str] | None]:
     return hint, False, None
 
 
+def _number(kind: type, within: Range) -> Callable[[str], float]:
+    """Return what makes a number of an argument, or says which numbers it must be one of."""
+
+    def parsed(text: str) -> float:
+        number = kind(text)
+        if not within.holds(number):
+            raise argparse.ArgumentTypeError(f"must be {within.words}{' and finite' * isinf(number)}, not {text}")
+        return number
+
+    parsed.__name__ = kind.__name__  # argparse names it where the text is no number
+    return parsed
+
+
 def _metavar(kind: type) -> str:
     return {int: "N", float: "X", Path: "PATH"}.get(kind, "NAME")
 
 
 def _help(item: dataclasses.Field[Any]) -> str:
     text = item.metadata["help"].replace("%", "%%")
+    if item.metadata["within"]:
+        text += f", {item.metadata['within'].words}"
     silent = item.default in (dataclasses.MISSING, None, False, ()) or item.metadata["positional"]
     default = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
     return text if silent else f"{text} (default: {default})"

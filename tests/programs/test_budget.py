@@ -327,7 +327,6 @@ def test_what_the_options_must_be(table, capsys, monkeypatch):
     assert "give --minutes" in said(*laptop)
     assert "--minutes is for --recipe laptop" in said("--minutes", "3")
     assert "leave out --lm-epochs and --epochs" in said(*laptop, "--minutes", "3", "--epochs", "2")
-    assert "--minutes must be above 0" in said(*laptop, "--minutes", "0")
     slow(monkeypatch, lm_update=1.0, class_update=30.0)
     assert "Give at least 2.2 minutes" in said(*laptop, "--minutes", "1")
     assert not (table.parent / "out").exists()

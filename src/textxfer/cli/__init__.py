@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = parse(classes[name], namespace)
         with heeded(), _together(config):
+            _check_device(getattr(config, "device", None))
             _job(name)(config)
         sys.stdout.flush()
     except BrokenPipeError:  # of `textxfer ... | head`
@@ -87,6 +88,23 @@ def _together(config: Any) -> Iterator[None]:
         return
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         yield
+
+
+def _check_device(name: str | None) -> None:
+    """Refuse a device that torch does not know or that is not here, before anything is read."""
+    if name is None:
+        return
+    import torch
+
+    from textxfer.text.document import DataError
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"--device {name} cannot be used: {reason}. Leave it out: the GPU is taken if there is one"
+        ) from error
 
 
 def _who() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from textxfer.names import RECIPES, Precision
-from textxfer.options import option
+from textxfer.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SHARE, SHARE_OR_ALL, option
 
 _DATA = "CSV, TSV, JSON lines (also .gz, .xz, .zst), Parquet, a folder with a sub-folder per class, or a text file"
 _DTYPE = "numbers to compute in; auto is bf16 where the device multiplies it faster than fp32; int8 is for CPUs"
@@ -39,7 +39,9 @@ class Training(Reading):
         "spacy",
         help="kind of a new tokenizer: words by spaCy or by rules alone, or pieces of words learned from the text",
     )
-    batch_size: int | None = option(None, help="lanes or documents per batch, instead of the recipe's")
+    batch_size: int | None = option(
+        None, help="lanes or documents per batch, instead of the recipe's", within=AT_LEAST_1
+    )
     direction: Literal["forward", "backward", "both"] | None = option(
         None,
         help="read texts from the start, from the end, or train a model for each and average their probabilities; "
@@ -47,11 +49,13 @@ class Training(Reading):
     )
     precision: Literal["bf16", "fp32"] = option("bf16", help="precision of the computation")
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
-    workers: int = option(1, help="processes that tokenize")
-    seed: int = option(0, help="seed of weights, dropouts, splits and order")
+    workers: int = option(1, help="processes that tokenize", within=AT_LEAST_1)
+    seed: int = option(0, help="seed of weights, dropouts, splits and order", within=AT_LEAST_0)
     dry_run: bool = option(False, help="take every stage through two batches and print the plan, writing nothing")
     timeout_minutes: float = option(
-        10.0, help="minutes after which another process of torchrun counts as lost if it does not answer, > 0"
+        10.0,
+        help="minutes after which another process of torchrun counts as lost if it does not answer",
+        within=ABOVE_0,
     )
 
 
@@ -59,10 +63,12 @@ class Training(Reading):
 class Resumable(Training):
     """What commands can be told that save states from which they can go on."""
 
-    save_minutes: float = option(10.0, help="minutes between two states from which --resume can go on")
+    save_minutes: float = option(10.0, help="minutes between two states from which --resume can go on", within=ABOVE_0)
     resume: bool = option(False, help="go on from the last state of an interrupted run with the same options")
     stop_minutes: float | None = option(
-        None, help="stop at a saved state after about this many minutes, with exit code 75; then go on with --resume"
+        None,
+        help="stop at a saved state after about this many minutes, with exit code 75; then go on with --resume",
+        within=ABOVE_0,
     )
 
 
@@ -76,14 +82,18 @@ class PretrainConfig(Resumable):
     )
     # None, not False: as in the states of runs that were begun before there was this option.
     prepare_only: bool | None = option(None, help="write the folder of --store and stop")
-    max_words: int | None = option(None, help="read documents up to about this many words")
-    valid: float = option(0.01, help="share of the documents held out for the perplexity, in (0, 1)")
-    epochs: int | None = option(None, help="epochs, instead of the recipe's")
-    lr: float | None = option(None, help="highest rate, instead of the recipe's")
-    max_vocab: int | None = option(None, help="most tokens of the vocabulary, instead of the recipe's")
-    embed: int | None = option(None, help="width of embedding and last layer, instead of the recipe's")
-    hidden: int | None = option(None, help="width of the other layers, instead of the recipe's")
-    layers: int | None = option(None, help="number of LSTM layers, instead of the recipe's")
+    max_words: int | None = option(None, help="read documents up to about this many words", within=AT_LEAST_1)
+    valid: float = option(0.01, help="share of the documents held out for the perplexity", within=SHARE)
+    epochs: int | None = option(None, help="epochs, instead of the recipe's", within=AT_LEAST_1)
+    lr: float | None = option(None, help="highest rate, instead of the recipe's", within=ABOVE_0)
+    max_vocab: int | None = option(
+        None, help="most tokens of the vocabulary, instead of the recipe's", within=AT_LEAST_1
+    )
+    embed: int | None = option(
+        None, help="width of embedding and last layer, instead of the recipe's", within=AT_LEAST_1
+    )
+    hidden: int | None = option(None, help="width of the other layers, instead of the recipe's", within=AT_LEAST_1)
+    layers: int | None = option(None, help="number of LSTM layers, instead of the recipe's", within=AT_LEAST_1)
 
 
 @dataclass(kw_only=True)
@@ -92,9 +102,9 @@ class FinetuneConfig(Resumable):
 
     data: Path = option(help=_DATA, positional=True)
     base: Path = option(help="folder of the pretrained language model, or a name such as en-small")
-    max_rows: int | None = option(None, help="read only the first N documents")
-    valid: float = option(0.1, help="share of the documents held out for the perplexity, in (0, 1)")
-    epochs: int | None = option(None, help="epochs, instead of the recipe's")
+    max_rows: int | None = option(None, help="read only the first N documents", within=AT_LEAST_1)
+    valid: float = option(0.1, help="share of the documents held out for the perplexity", within=SHARE)
+    epochs: int | None = option(None, help="epochs, instead of the recipe's", within=AT_LEAST_1)
 
 
 @dataclass(kw_only=True)
@@ -107,16 +117,20 @@ class ClassifyConfig(Resumable):
     from_scratch: bool = option(False, help="classifier from random weights, without any language model")
     test: Path | None = option(None, help="labelled documents to report on; else a held-out share of DATA")
     split_column: str | None = option(None, help="column of DATA that says `train` or `test`, instead of --test")
-    valid: float = option(0.1, help="share of DATA held out, in (0, 1)")
+    valid: float = option(0.1, help="share of DATA held out", within=SHARE)
     unlabelled: tuple[Path, ...] = option((), help="further documents for the language model; labels are not used")
-    max_rows: int | None = option(None, help="read only the first N documents of DATA")
-    max_test: int | None = option(None, help="read only the first N documents of the test file")
-    max_unlabelled: int | None = option(None, help="read only the first N further documents")
-    lm_epochs: int | None = option(None, help="epochs of the language model, instead of the recipe's")
-    epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's")
-    repeat: int = option(1, help="number of runs, with seeds from --seed on; the first one's models are kept")
+    max_rows: int | None = option(None, help="read only the first N documents of DATA", within=AT_LEAST_1)
+    max_test: int | None = option(None, help="read only the first N documents of the test file", within=AT_LEAST_1)
+    max_unlabelled: int | None = option(None, help="read only the first N further documents", within=AT_LEAST_1)
+    lm_epochs: int | None = option(
+        None, help="epochs of the language model, instead of the recipe's", within=AT_LEAST_1
+    )
+    epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's", within=AT_LEAST_1)
+    repeat: int = option(
+        1, help="number of runs, with seeds from --seed on; the first one's models are kept", within=AT_LEAST_1
+    )
     minutes: float | None = option(
-        None, help="time for the whole command, to which --recipe laptop fits its passes and epochs, > 0"
+        None, help="time for the whole command, to which --recipe laptop fits its passes and epochs", within=ABOVE_0
     )
 
 
@@ -127,7 +141,7 @@ class EvaluateConfig(Reading):
     model: Path = option(help="folder of a classifier", positional=True)
     data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
     label: str = option("label", help="column of the class name")
-    max_rows: int | None = option(None, help="read only the first N documents")
+    max_rows: int | None = option(None, help="read only the first N documents", within=AT_LEAST_1)
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
     dtype: Precision = option("auto", help=_DTYPE)
     out: Path | None = option(None, help="JSON file for the report")
@@ -151,12 +165,16 @@ class GenerateConfig:
 
     model: Path = option(help="folder of a language model, or a name such as en-small", positional=True)
     prompt: str = option("", help="beginning of the text")
-    tokens: int = option(100, help="tokens to write")
-    temperature: float = option(0.8, help="spread of the choice; 0 always takes the most probable token")
-    top_k: int | None = option(None, help="choose among the K most probable tokens")
-    top_p: float | None = option(None, help="choose among the most probable tokens that have this mass")
-    count: int = option(1, help="number of texts")
-    seed: int | None = option(None, help="seed of the choice")
+    tokens: int = option(100, help="tokens to write", within=AT_LEAST_0)
+    temperature: float = option(
+        0.8, help="spread of the choice; 0 always takes the most probable token", within=AT_LEAST_0
+    )
+    top_k: int | None = option(None, help="choose among the K most probable tokens", within=AT_LEAST_1)
+    top_p: float | None = option(
+        None, help="choose among the most probable tokens that have this mass", within=SHARE_OR_ALL
+    )
+    count: int = option(1, help="number of texts", within=AT_LEAST_1)
+    seed: int | None = option(None, help="seed of the choice", within=AT_LEAST_0)
 
 
 @dataclass(kw_only=True)
@@ -170,12 +188,14 @@ class ReleaseConfig(Reading):
     name: str = option(help="name of the model")
     test: tuple[Path, ...] = option((), help="texts to measure the perplexity on: plain text, or tables")
     wikitext: tuple[Path, ...] = option((), help="the same, tokenized as WikiText is; they are detokenized first")
-    max_words: int | None = option(None, help="read each of these texts up to about this many words")
+    max_words: int | None = option(None, help="read each of these texts up to about this many words", within=AT_LEAST_1)
     source: str | None = option(None, help="what text the model was trained on, for the card")
     licence: str | None = option(None, help="licence of that text, for the card")
     note: str | None = option(None, help="a few words for the top of the card")
     dtype: Literal["fp16", "fp32"] = option("fp16", help="numbers of the files")
-    shard_mb: float | None = option(None, help="most megabytes of a file of weights; else one file of any size")
+    shard_mb: float | None = option(
+        None, help="most megabytes of a file of weights; else one file of any size", within=ABOVE_0
+    )
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
     replace: bool = option(False, help="replace an existing model folder")
 

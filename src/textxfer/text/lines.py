@@ -77,13 +77,13 @@ def check_encoding(encoding: str) -> None:
     """Refuse a name that is no encoding of text.
 
     Raises:
-        ValueError: Python has no such encoding.
+        DataError: Python has no such encoding.
     """
     try:
         "".encode(encoding)
         getincrementaldecoder(encoding)
     except LookupError:
-        raise ValueError(f"encoding={encoding!r} is not known; usual ones are 'utf-8', 'cp1252', 'utf-16'") from None
+        raise DataError(f"encoding={encoding!r} is not known; usual ones are 'utf-8', 'cp1252', 'utf-16'") from None
 
 
 def _decoded(path: Path, encoding: str, errors: Errors, place: Callable[[], str]) -> Iterator[str]:

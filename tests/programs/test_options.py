@@ -1,0 +1,113 @@
+"""Numbers, devices and encodings on the command line that cannot be: a sentence, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from experiments.tables import Options
+from tests.programs.toys import TINY, documents, write_csv
+from textxfer.cli import config as configs
+from textxfer.cli import main
+from textxfer.cli.config import ClassifyConfig
+from textxfer.cli.task import read_task
+from textxfer.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SHARE, SHARE_OR_ALL, add_options, option, parse
+
+CONFIGS = [*(value for name, value in vars(configs).items() if name.endswith("Config")), Options]
+
+
+def numbers_of(config: type[Any]) -> list[dataclasses.Field[Any]]:
+    """Return the fields of a configuration that are numbers."""
+    hints = get_type_hints(config)
+    kinds = {name: {hint, *get_args(hint)} for name, hint in hints.items()}
+    return [field for field in dataclasses.fields(config) if {int, float} & kinds[field.name]]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
+def test_every_number_has_a_range_that_holds_its_default(config: type[Any]) -> None:
+    for field in numbers_of(config):
+        within = field.metadata["within"]
+        assert within is not None, f"{config.__name__}.{field.name} takes any number"
+        defaults = field.default if isinstance(field.default, tuple) else (field.default,)
+        assert all(default is None or within.holds(default) for default in defaults), field.name
+
+
+def test_the_configurations_have_numbers() -> None:
+    assert sum(len(numbers_of(config)) for config in CONFIGS) > 40
+
+
+@pytest.mark.parametrize(
+    "within, inside, outside",
+    [
+        (AT_LEAST_0, "0 7", "-1"),
+        (AT_LEAST_1, "1 7", "0 -1"),
+        (ABOVE_0, "1e-9 7", "0 -1 inf"),
+        (SHARE, "0.001 0.999", "0 1 -0.1 1.1 inf"),
+        (SHARE_OR_ALL, "0.001 1", "0 1.001 -1"),
+    ],
+    ids=lambda value: getattr(value, "words", value),
+)
+def test_ranges(within: Any, inside: str, outside: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = dataclasses.make_dataclass("Config", [("x", float, option(1.0, help="a number", within=within))])
+    parser = argparse.ArgumentParser()
+    add_options(parser, config)
+    for text in inside.split():
+        assert parse(config, parser.parse_args([f"--x={text}"])).x == float(text)
+    for text in [*outside.split(), "nan"]:
+        with pytest.raises(SystemExit):
+            parser.parse_args([f"--x={text}"])
+        assert f"argument --x: must be {within.words}" in capsys.readouterr().err
+    assert f"a number, {within.words}" in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (["--max-rows", "-1"], "argument --max-rows: must be 1 or more, not -1"),
+        (["--epochs", "0"], "argument --epochs: must be 1 or more, not 0"),
+        (["--epochs", "2.5"], "argument --epochs: invalid int value: '2.5'"),
+        (["--valid", "1"], "argument --valid: must be between 0 and 1, not 1"),
+        (["--minutes", "inf"], "argument --minutes: must be above 0 and finite, not inf"),
+        (["--seed", "-3"], "argument --seed: must be 0 or more, not -3"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_numbers_out_of_range(wrong: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["classify", "reviews.csv", "--out", "runs", *wrong])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (["--device", "toaster"], "--device toaster cannot be used: "),
+        (["--device", "cuda:99"], "--device cuda:99 cannot be used: "),
+        (["--encoding", "utf8000"], "encoding='utf8000' is not known; usual ones are"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)
+def test_names_that_nobody_knows(
+    wrong: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_csv(tmp_path / "data.csv", documents(30))
+    assert main(["classify", str(table), "--from-scratch", "--out", str(tmp_path / "out"), *wrong]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert not printed.out
+
+
+def test_unlabelled_files_are_read_as_far_as_asked(tmp_path: Path) -> None:
+    table, more = (write_csv(tmp_path / name, documents(20, seed)) for seed, name in enumerate(("a.csv", "b.csv")))
+    with more.open("ab") as file:
+        file.write(b"\xff\xfe no text,world\n")
+    config = ClassifyConfig(
+        data=table, out=tmp_path / "out", unlabelled=(table, more), max_unlabelled=25, tokenizer="rules"
+    )
+    data, held_out = read_task(config, TINY, None)
+    assert len(data.train) + len(held_out) == 20 + 25
