@@ -28,6 +28,7 @@ MODULES = (
     "textxfer.variants",
     "textxfer.task",
     "textxfer.ulmfit",
+    "textxfer.sizing",
     "textxfer.predict",
     "textxfer.directions",
     "textxfer.generation",

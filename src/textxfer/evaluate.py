@@ -56,8 +56,9 @@ class Evaluation:
 
     @property
     def macro_f1(self) -> float:
-        """Mean F1 over the classes."""
-        return float(np.mean([row["f1"] for row in self.per_class]))
+        """Mean F1 over the classes that occur, among the documents or the predictions."""
+        occurs = self.confusion.sum(axis=0) + self.confusion.sum(axis=1) > 0
+        return float(np.mean([row["f1"] for row, counts in zip(self.per_class, occurs) if counts]))
 
     def most_confused(self, limit: int = 5) -> list[tuple[str, str, int]]:
         """Return the most frequent confusions: true class, predicted class, number of documents.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from textxfer.models import LanguageModel, State
-from textxfer.text import Tokenizer, Vocab, detokenize
+from textxfer.text import Tokenizer, Vocab, detokenize, join_pieces
 from textxfer.text.rules import BOS
 
 
@@ -127,7 +127,10 @@ def generate(
         banned=[vocab.pad_id] if allow_unknown else [vocab.pad_id, vocab.unk_id],
     )
     texts = [tokens[1:] + vocab.to_tokens(ids) for tokens, ids in zip(begun, written)]
-    return [detokenize(tokens[::-1] if backward else tokens) for tokens in texts]
+    texts = [tokens[::-1] if backward else tokens for tokens in texts]
+    if getattr(tokenizer, "pieces", None):
+        texts = [join_pieces(tokens) for tokens in texts]
+    return [detokenize(tokens) for tokens in texts]
 
 
 @torch.no_grad()

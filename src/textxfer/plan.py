@@ -89,7 +89,8 @@ def plan(learn: Learner, training: Training) -> list[StagePlan]:
     plans = []
     for stage in training.stages:
         watch = _Watch()
-        n_epochs = len(learn.groups) if training.unfreeze else 1  # so that each group has its turn
+        # So that each group has its turn, if there are epochs enough for it.
+        n_epochs = min(len(learn.groups), stage.epochs) if training.unfreeze else 1
         short = replace(training, stages=(replace(stage, epochs=n_epochs),))
         learn.fits_done = 0  # fit_stages() passes over what is done
         learn.callbacks.append(watch)

@@ -8,11 +8,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.programs.toys import documents, write_csv
+from tests.programs.toys import TINY, documents, write_csv
 from textxfer import __version__, presets
 from textxfer.callbacks import SaveEvery
 from textxfer.cli import main
@@ -24,8 +25,6 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "options.txt"
 @pytest.fixture(autouse=True)
 def _small_is_tiny(monkeypatch):
     """Let the default recipe be a tiny one: these tests are about the commands, not about learning."""
-    from tests.programs.toys import TINY
-
     monkeypatch.setitem(presets.PRESETS, "small", TINY)  # type: ignore[arg-type]
 
 
@@ -136,6 +135,19 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tmp_path, table, base, capsy
     assert "highest rates: embedding" in printed
     assert " MB" in printed
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_plan_of_gradual_unfreezing_does_not_promise_groups_their_turn(tmp_path, table, base, capsys, monkeypatch):
+    gradual = replace(TINY, classify=replace(TINY.classify, unfreeze="gradual"))
+    monkeypatch.setitem(presets.PRESETS, "small", gradual)
+    arguments = ["classify", str(table), "--base", str(base), "--out", str(tmp_path / "out"), "--dry-run"]
+    found = {}
+    for epochs in (2, 9):
+        capsys.readouterr()
+        assert main([*arguments, "--epochs", str(epochs)]) == 0
+        found[epochs] = capsys.readouterr().out.partition("\nclassifier")[2].partition("highest rates: ")[2]
+    assert found[2].startswith("embedding frozen") and "head 0." in found[2]
+    assert "frozen" not in found[9]
 
 
 def test_a_dry_run_of_both_directions_says_which_is_which(tmp_path, table, capsys):

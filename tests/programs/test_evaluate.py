@@ -36,6 +36,9 @@ def test_a_class_that_nobody_predicts_or_has():
     report = evaluate(PROBABILITIES[:1], LABELS[:1], CLASSES)
     assert [row["precision"] for row in report.per_class] == [1.0, 0.0, 0.0]
     assert report.to_dict()["error_rate"] == 0.0
+    assert report.macro_f1 == 1.0  # of the one class that occurs
+    missed = evaluate(PROBABILITIES[1:2], LABELS[:1], CLASSES)
+    assert missed.macro_f1 == 0.0 and missed.error_rate == 1.0
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 
 from textxfer.generation import Sampling, continue_ids, generate
 from textxfer.models import AWDLSTMConfig, LanguageModel
-from textxfer.text import RulesTokenizer, Vocab
+from textxfer.text import RulesTokenizer, SubwordTokenizer, Vocab
 
 TOKENIZER = RulesTokenizer()
 TEXT = "the a cat dog bird sat ran flew on under over mat tree roof and or . , !"
@@ -168,3 +169,16 @@ def test_what_does_not_fit_is_refused(model: LanguageModel) -> None:
         continue_ids(model, [[BOS], []], 3, GREEDY)
     with pytest.raises(ValueError, match="n_tokens"):
         continue_ids(model, [[BOS]], -1, GREEDY)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_pieces_of_words_become_text(kind: Literal["unigram", "bpe"], backward: bool) -> None:
+    pytest.importorskip("tokenizers", reason="the package tokenizers is not installed")
+    prompt = "The Dog flew OVER a tree, öde"
+    tokenizer = SubwordTokenizer.train([TEXT, "The cat and the dog sat under a roof.", prompt] * 3, 320, kind)
+    vocab = Vocab(tokenizer.pieces)
+    model = LanguageModel(AWDLSTMConfig(vocab=len(vocab), embed=12, hidden=16, layers=1))
+    [text] = generate(model, vocab, tokenizer, prompt, 12, seed=1, stop=None, backward=backward)
+    assert len(text) > len(prompt) and "Dog flew OVER a tree" in text
+    assert "\u2581" not in text and "<0x" not in text

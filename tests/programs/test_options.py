@@ -10,7 +10,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from experiments.tables import Options
-from tests.programs.toys import TINY, documents, write_csv
+from tests.programs.toys import TINY, documents, task, write_csv
+from textxfer import ulmfit
 from textxfer.cli import config as configs
 from textxfer.cli import main
 from textxfer.cli.config import ClassifyConfig
@@ -111,3 +112,86 @@ def test_unlabelled_files_are_read_as_far_as_asked(tmp_path: Path) -> None:
     )
     data, held_out = read_task(config, TINY, None)
     assert len(data.train) + len(held_out) == 20 + 25
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--base", "en-small", "--tokenizer", "bpe"], "--base brings its own tokenizer"),
+        (["--base", "en-small", "--language", "de"], "--base brings its own tokenizer"),
+        (["--from-scratch", "--lm-epochs", "3"], "--from-scratch trains no language model"),
+        (["--test", "test.csv", "--valid", "0.2"], "leave out --valid"),
+        (["--split-column", "part", "--valid", "0.2"], "leave out --valid"),
+        (
+            ["--base", "en-small", "--recipe", "scripts2018"],
+            "are for 3 LSTM layers, and this model has 2; --recipe small",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_without_effect_are_refused(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_csv(tmp_path / "data.csv", documents(30))
+    assert main(["classify", str(table), "--out", str(tmp_path / "out"), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_vocabularies_without_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_csv(tmp_path / "data.csv", documents(30))
+    pretrain = ["pretrain", str(table), "--out", str(tmp_path / "out"), "--max-vocab"]
+    assert main([*pretrain, "8", "--tokenizer", "rules"]) == 2
+    assert "--max-vocab must be above 8" in capsys.readouterr().err
+    pytest.importorskip("tokenizers", reason="the package tokenizers is not installed")
+    assert main([*pretrain, "99", "--tokenizer", "bpe"]) == 2
+    assert "--tokenizer bpe: size=99 is too small" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["finetune data.csv --base en-small --recipe scripts2018", "pretrain data.csv --recipe paper --layers 2"]
+)
+def test_rates_for_another_number_of_layers(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_csv(tmp_path / "data.csv", documents(30))
+    arguments = [str(table) if word == "data.csv" else word for word in command.split()]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "are for 3 LSTM layers, and this model has 2" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model folder of a tiny classifier."""
+    folder = tmp_path_factory.mktemp("classifier")
+    ulmfit.save(folder / "model", ulmfit.classify(task(60), recipe=TINY), task(60))
+    return folder / "model"
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_what_is_read_is_not_written_over(
+    command: str, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write_csv(tmp_path / "data.csv", documents(20))
+    before = table.read_bytes()
+    data = ["--data", str(table)] if command == "predict" else [str(table)]
+    there = tmp_path / "." / "data.csv"
+    assert main([command, str(classifier), *data, "--out", str(there)]) == 2
+    assert "is the file that is read, and would be lost" in capsys.readouterr().err
+    assert table.read_bytes() == before
+    for _ in range(2):  # another file is written, and written anew
+        assert main([command, str(classifier), *data, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_empty_texts_are_left_out_if_asked(classifier: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(classifier), "", "a red cat", " "]) == 2
+    assert "pass --skip-empty" in capsys.readouterr().err
+    assert main(["predict", str(classifier), "", "a red cat", " ", "two dogs", "--skip-empty"]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["2", "4"]
+
+
+def test_what_is_left_out_is_chosen_where_it_counts() -> None:
+    out = Path("out")
+    plain = ClassifyConfig(data=out, out=out)
+    assert (plain.tokenizer, plain.language, plain.valid) == ("spacy", "en", 0.1)
+    based = ClassifyConfig(data=out, out=out, base=out, test=out)
+    assert (based.tokenizer, based.language, based.valid) == (None, None, None)
+    assert configs.PretrainConfig(out=out).tokenizer == "spacy"
+    assert not hasattr(configs.FinetuneConfig(data=out, out=out, base=out), "tokenizer")

@@ -123,7 +123,6 @@ def test_ids_that_do_not_fit_the_command(tmp_path, corpus, capsys):
     assert "give DATA" in refused(data=None)
     assert "is no folder that was prepared" in refused(*store, data=None)
     assert "give --store" in refused("--prepare-only")
-    assert "--stop-minutes must be more than 0" in refused("--stop-minutes", "0")
     assert "is no folder of prepared ids" in refused("--store", str(tmp_path))
     assert main(["pretrain", str(corpus), "--out", str(tmp_path / "out"), *OPTIONS, *store, "--prepare-only"]) == 0
     error = refused(*store, "--valid", "0.2", "--max-vocab", "30")
@@ -156,8 +155,8 @@ def test_from_text_to_a_release_in_pieces(tmp_path, corpus, monkeypatch):
     assert main([*arguments, "--shard-mb", "0.002"]) == 0
     card = json.loads((tmp_path / "models" / "en-base" / "card.json").read_text())
     command = card["directions"]["backward"]["command"]
-    assert command.startswith("textxfer pretrain corpus.txt --breaks line --out run --tokenizer rules")
-    assert "--hidden 12" in command and "--store" not in command and "--stop-minutes" not in command
+    assert command.startswith("textxfer pretrain corpus.txt --breaks line --out run ")
+    assert "--tokenizer rules" in command and "--hidden 12" in command and "--store" not in command and "--stop-minutes" not in command
     monkeypatch.setenv("TEXTXFER_MODELS", str(tmp_path / "models"))
     (tmp_path / "task.csv").write_text("text,label\n" + "\n".join(f"{d.text},{d.label}" for d in documents(30)))
     arguments = ["classify", str(tmp_path / "task.csv"), "--base", "en-base", "--out", str(tmp_path / "done")]

@@ -15,8 +15,8 @@ from textxfer.artifact import Artifact
 from textxfer.cli.config import ClassifyConfig
 from textxfer.cli.laptop import Laptop
 from textxfer.cli.output import check_out, describe, write_run
-from textxfer.cli.pieces import deadline_of, fit
-from textxfer.cli.recipes import task_recipe
+from textxfer.cli.pieces import deadline_of, fit, timed
+from textxfer.cli.recipes import check_rates, task_recipe
 from textxfer.cli.states import (
     after_restart,
     check_unfinished,
@@ -26,7 +26,7 @@ from textxfer.cli.states import (
     note_run,
     unfinished,
 )
-from textxfer.cli.task import read_task
+from textxfer.cli.task import read_task, source_of
 from textxfer.cli.training import chosen_directions, load_bases, options_of, rehearse
 from textxfer.directions import Direction, direction_of
 from textxfer.evaluate import Evaluation, evaluate
@@ -85,6 +85,8 @@ def classify(config: ClassifyConfig) -> None:
     check_out(config)
     check_unfinished(identity(config))
     bases = None if config.base is None else load_bases(config.base)
+    for base in (bases or {}).values():
+        check_rates(recipe.name, recipe.finetune, base.model.encoder.config.layers)
     directions = chosen_directions(config, bases)
     data, test = read_task(config, recipe, None if bases is None else bases[directions[0]])
     describe(data, test)
@@ -99,14 +101,20 @@ def classify(config: ClassifyConfig) -> None:
             _rehearse(job, direction)
         return
     if laptop is None:
-        note_run(identity(config), data)
+        note_run(identity(config), data, test)
     _run_all(job)
 
 
 def _check_options(config: ClassifyConfig) -> None:
-    """Refuse options that exclude each other."""
+    """Refuse options that exclude each other, or that would have no effect."""
     if config.base is not None and config.from_scratch:
         raise DataError("--base and --from-scratch exclude each other: leave one of them out")
+    if config.base is not None and (config.tokenizer or config.language):
+        raise DataError("--base brings its own tokenizer: leave out --tokenizer and --language")
+    if config.from_scratch and config.lm_epochs is not None:
+        raise DataError("--from-scratch trains no language model: leave out --lm-epochs")
+    if config.valid is not None and (config.test is not None or config.split_column is not None):
+        raise DataError("--test or --split-column says what is held out: leave out --valid")
     if config.minutes is None:
         return
     if distributed.launched():
@@ -117,7 +125,20 @@ def _check_options(config: ClassifyConfig) -> None:
 
 def _run_all(job: Job) -> None:
     """Run the seeds one after the other, and write the models of the first one and the figures of all."""
-    config, began = job.config, time.perf_counter()
+    config = job.config
+    with timed(config, "all", kept=job.laptop is None) as seconds:
+        trained, report, runs = _runs(job)
+        results = {"error_rate": _summary(runs), "seconds": seconds(), "runs": runs}
+        if job.laptop is not None:
+            results["laptop"] = job.laptop.card()
+        write_run(config, trained, job.data, results, report=report, source=source_of(config, job.data, job.test))
+    if job.laptop is None:
+        forget_states(config)
+
+
+def _runs(job: Job) -> tuple[Trained, Evaluation, list[dict[str, Any]]]:
+    """Run all seeds; return learners and report of the first one, and the figures of all."""
+    config = job.config
     trained, report = _run(job, run=0)
     runs = [{"seed": config.seed, **report.to_dict()}]
     for run in range(1, config.repeat):
@@ -130,12 +151,7 @@ def _run_all(job: Job) -> None:
             write_json(place / _REPORT, runs[-1])
             for states in [path for path in place.iterdir() if path.is_dir()]:
                 remove_folder(states)  # they are not needed any more
-    results = {"error_rate": _summary(runs), "seconds": time.perf_counter() - began, "runs": runs}
-    if job.laptop is not None:
-        results["laptop"] = job.laptop.card()
-    write_run(config, trained, job.data, results, report=report)
-    if job.laptop is None:
-        forget_states(config)
+    return trained, report, runs
 
 
 def _run(job: Job, run: int) -> tuple[Trained, Evaluation]:

@@ -10,6 +10,8 @@ from textxfer.names import RECIPES, Precision
 from textxfer.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SHARE, SHARE_OR_ALL, option
 
 _DATA = "CSV, TSV, JSON lines (also .gz, .xz, .zst), Parquet, a folder with a sub-folder per class, or a text file"
+VALID = 0.1
+"""Share of the documents that are held out, unless something else is said."""
 _DTYPE = "numbers to compute in; auto is bf16 where the device multiplies it faster than fp32; int8 is for CPUs"
 
 
@@ -34,11 +36,6 @@ class Training(Reading):
     out: Path = option(help="folder for models and reports")
     replace: bool = option(False, help="replace an existing output folder that such a command wrote")
     recipe: str = option("small", help="preset of sizes, rates and dropouts", choices=RECIPES)
-    language: str = option("en", help="spaCy language code of a new tokenizer")
-    tokenizer: Literal["spacy", "rules", "bpe", "unigram"] = option(
-        "spacy",
-        help="kind of a new tokenizer: words by spaCy or by rules alone, or pieces of words learned from the text",
-    )
     batch_size: int | None = option(
         None, help="lanes or documents per batch, instead of the recipe's", within=AT_LEAST_1
     )
@@ -72,8 +69,29 @@ class Resumable(Training):
     )
 
 
+CHOSEN = {"language": "en", "tokenizer": "spacy"}
+"""What is taken where these options count and are left out."""
+
+
 @dataclass(kw_only=True)
-class PretrainConfig(Resumable):
+class NewTokenizer(Training):
+    """How a tokenizer is made where there is no pretrained model, which brings its own."""
+
+    language: str | None = option(None, help="spaCy language code of a new tokenizer, en if left out")
+    tokenizer: Literal["spacy", "rules", "bpe", "unigram"] | None = option(
+        None,
+        help="kind of a new tokenizer: words by spaCy (if left out) or by rules alone, or pieces of words learned from "
+        "the text",
+    )
+
+    def new_tokenizer(self) -> None:
+        """Choose what was left out."""
+        for name, value in CHOSEN.items():
+            setattr(self, name, getattr(self, name) or value)
+
+
+@dataclass(kw_only=True)
+class PretrainConfig(Resumable, NewTokenizer):
     """Train a general language model on plain text."""
 
     data: tuple[Path, ...] = option((), help=f"one or more files or folders: {_DATA}", positional=True)
@@ -95,6 +113,9 @@ class PretrainConfig(Resumable):
     hidden: int | None = option(None, help="width of the other layers, instead of the recipe's", within=AT_LEAST_1)
     layers: int | None = option(None, help="number of LSTM layers, instead of the recipe's", within=AT_LEAST_1)
 
+    def __post_init__(self) -> None:
+        self.new_tokenizer()
+
 
 @dataclass(kw_only=True)
 class FinetuneConfig(Resumable):
@@ -108,7 +129,7 @@ class FinetuneConfig(Resumable):
 
 
 @dataclass(kw_only=True)
-class ClassifyConfig(Resumable):
+class ClassifyConfig(Resumable, NewTokenizer):
     """Train a classifier: language model on the task's text, classifier, report on held-out documents."""
 
     data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
@@ -117,7 +138,9 @@ class ClassifyConfig(Resumable):
     from_scratch: bool = option(False, help="classifier from random weights, without any language model")
     test: Path | None = option(None, help="labelled documents to report on; else a held-out share of DATA")
     split_column: str | None = option(None, help="column of DATA that says `train` or `test`, instead of --test")
-    valid: float = option(0.1, help="share of DATA held out", within=SHARE)
+    valid: float | None = option(
+        None, help="share of DATA held out where no other option says what is, 0.1 if left out", within=SHARE
+    )
     unlabelled: tuple[Path, ...] = option((), help="further documents for the language model; labels are not used")
     max_rows: int | None = option(None, help="read only the first N documents of DATA", within=AT_LEAST_1)
     max_test: int | None = option(None, help="read only the first N documents of the test file", within=AT_LEAST_1)
@@ -125,13 +148,21 @@ class ClassifyConfig(Resumable):
     lm_epochs: int | None = option(
         None, help="epochs of the language model, instead of the recipe's", within=AT_LEAST_1
     )
-    epochs: int | None = option(None, help="epochs of the classifier, instead of the recipe's", within=AT_LEAST_1)
+    epochs: int | None = option(
+        None, help="epochs of the classifier's last stage, instead of the recipe's", within=AT_LEAST_1
+    )
     repeat: int = option(
         1, help="number of runs, with seeds from --seed on; the first one's models are kept", within=AT_LEAST_1
     )
     minutes: float | None = option(
         None, help="time for the whole command, to which --recipe laptop fits its passes and epochs", within=ABOVE_0
     )
+
+    def __post_init__(self) -> None:
+        if self.base is None:
+            self.new_tokenizer()
+        if self.test is None and self.split_column is None:
+            self.valid = self.valid or VALID
 
 
 @dataclass(kw_only=True)

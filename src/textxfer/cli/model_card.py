@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from textxfer.artifact import Artifact
-from textxfer.cli.config import FinetuneConfig, PretrainConfig
+from textxfer.cli.config import CHOSEN, FinetuneConfig, PretrainConfig
 from textxfer.cli.prepared import describe_files
 from textxfer.text import Vocab
 from textxfer.text.rules import BOS
@@ -40,8 +40,13 @@ def facts_of(artifact: Artifact, run: Mapping[str, Any] | None, direction: str) 
         return facts | {"command": None}
     result = run["results"].get(direction, {})
     source = dict(run.get("source") or facts["source"])
-    source.setdefault("files", _files(run["config"].get("data") or []))
-    facts |= {"source": source, "seconds": result.get("seconds"), "seed": run["config"]["seed"]}
+    source.setdefault("files", _files(_listed(run["config"].get("data"))))
+    facts |= {
+        "source": source,
+        "base": _name(run["config"].get("base")),
+        "seconds": result.get("seconds"),
+        "seed": run["config"]["seed"],
+    }
     return facts | {"command": command_line(run, source["files"]), "versions": run["versions"]}
 
 
@@ -54,12 +59,12 @@ def command_line(run: Mapping[str, Any], files: list[dict[str, Any]]) -> str:
     """
     config, words = run["config"], ["textxfer", run["command"]]
     for item in dataclasses.fields(_COMMANDS.get(run["command"], PretrainConfig)):
-        default = list(item.default) if isinstance(item.default, tuple) else item.default
+        default = CHOSEN.get(item.name, list(item.default) if isinstance(item.default, tuple) else item.default)
         value = config.get(item.name, default)
         if item.name == "data":
             value = value or [file["name"] for file in files]
         if item.name in _PLACES and value is not None:
-            value = [PurePath(each).name for each in ([value] if isinstance(value, str) else value)]
+            value = [_name(each) for each in _listed(value)]
         if item.name in _SILENT or value == default or value in (None, False):
             continue
         given = [] if value is True else [str(each) for each in (value if isinstance(value, list) else [value])]
@@ -86,6 +91,15 @@ def _counts(vocab: Vocab) -> dict[str, Any]:
         return {}
     documents = vocab.counts[vocab.tokens.index(BOS)]
     return {"train": {"documents": documents, "tokens": sum(vocab.counts)}}
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    """Return the paths of an option, of which a command may have one, several or none."""
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def _name(path: str | None) -> str | None:
+    return None if path is None else PurePath(path).name
 
 
 def _files(paths: list[str]) -> list[dict[str, Any]]:
@@ -153,7 +167,9 @@ def _perplexity(card: Mapping[str, Any]) -> Iterator[str]:
 
 def _limits(card: Mapping[str, Any]) -> Iterator[str]:
     yield "- Made to start from: a classifier, or a language model of a narrower kind of text, learns faster from it."
-    yield f"- It has read {card['source'] or 'the text named above'} and nothing else; other kinds of text surprise it."
+    bases = dict.fromkeys(facts["base"] for facts in card["directions"].values() if facts.get("base"))
+    more = f"what {' and '.join(bases)} had read, from which it was trained further," if bases else "nothing else"
+    yield f"- It has read {card['source'] or 'the text named above'} and {more}; other kinds of text surprise it."
     yield "- It has the gaps and biases of its source: who and what is written about there, how much, and by whom."
     yield f"- It is small: {card['weights'] / 1e6:.1f} million weights. What it writes reads smoothly and is made up."
     yield "- Judge a classifier that starts from it on your own data, for each group of people that it decides about."

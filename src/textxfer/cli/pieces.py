@@ -15,7 +15,6 @@ from textxfer.callbacks import SaveEvery
 from textxfer.cli.config import Resumable
 from textxfer.cli.signals import SIGNALS, end
 from textxfer.cli.states import keep_states, unfinished
-from textxfer.directions import Direction
 from textxfer.files import write_json
 from textxfer.learners import fit_stages
 from textxfer.recipe import Training
@@ -37,14 +36,12 @@ def deadline_of(config: Resumable) -> float | None:
     """Return the moment at which the command has to stop, counted from now; None if it may run to its end.
 
     Raises:
-        DataError: It is given no time, or is run by several processes.
+        DataError: It is run by several processes.
     """
     if config.stop_minutes is None:
         return None
     if distributed.launched():  # torchrun would take the exit code for a failure, and start it again
         raise DataError("--stop-minutes is for one process: leave it out under torchrun")
-    if not config.stop_minutes > 0:
-        raise DataError(f"--stop-minutes must be more than 0, not {config.stop_minutes:g}")
     return monotonic() + 60 * config.stop_minutes
 
 
@@ -110,15 +107,20 @@ def fit(config: Resumable, learn: Learner[Any], training: Training, deadline: fl
 
 
 @contextmanager
-def timed(config: Resumable, direction: Direction) -> Iterator[Callable[[], float]]:
-    """Measure the time of a direction over all commands that train it.
+def timed(config: Resumable, part: str, *, kept: bool = True) -> Iterator[Callable[[], float]]:
+    """Measure the time of a part of the work over all commands that do it.
+
+    Args:
+        config: Options of the command.
+        part: What the time is kept by, such as a direction.
+        kept: Whether the command keeps states; the time is kept beside them.
 
     Yields:
         What returns the seconds so far, those of earlier commands included.
     """
     path = unfinished(config.out) / _CLOCK
-    spent = read_json(path, "the clock of an unfinished run") if path.is_file() else {}
-    began, before = perf_counter(), spent.get(direction, 0.0)
+    spent = read_json(path, "the clock of an unfinished run") if kept and path.is_file() else {}
+    began, before = perf_counter(), spent.get(part, 0.0)
 
     def seconds() -> float:
         return before + perf_counter() - began
@@ -126,5 +128,5 @@ def timed(config: Resumable, direction: Direction) -> Iterator[Callable[[], floa
     try:
         yield seconds
     finally:
-        if distributed.is_main():
-            write_json(path, spent | {direction: seconds()})
+        if kept and distributed.is_main():
+            write_json(path, spent | {part: seconds()})

@@ -13,9 +13,9 @@ from textxfer.artifact import Artifact
 from textxfer.cli.config import FinetuneConfig, PretrainConfig, Resumable
 from textxfer.cli.output import check_out, describe, write_run
 from textxfer.cli.pieces import deadline_of, fit, timed
-from textxfer.cli.prepared import Files, general_data, prepare_only
+from textxfer.cli.prepared import Files, describe_files, general_data, prepare_only
 from textxfer.cli.reading import read_documents
-from textxfer.cli.recipes import pretrain_recipe, task_recipe
+from textxfer.cli.recipes import check_rates, pretrain_recipe, task_recipe
 from textxfer.cli.states import after_restart, check_unfinished, forget_states, identity, is_done, note_run
 from textxfer.cli.training import chosen_directions, load_bases, options_of, rehearse
 from textxfer.directions import Direction
@@ -54,8 +54,9 @@ def finetune(config: FinetuneConfig) -> None:
     documents = read_documents(config.data, config, limit=config.max_rows)
     train, valid = split_documents(documents, config.valid, config.seed)
     base = next(iter(bases.values()))
+    check_rates(recipe.name, recipe.finetune, base.model.encoder.config.layers)
     data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers, progress=distributed.is_main())
-    _train(config, recipe, recipe.finetune, data, bases, deadline)
+    _train(config, recipe, recipe.finetune, data, bases, deadline, describe_files([config.data]))
 
 
 def _train(

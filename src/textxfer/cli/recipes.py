@@ -7,13 +7,17 @@ from dataclasses import replace
 from textxfer.cli.config import PretrainConfig, Training
 from textxfer.presets import LAPTOP, preset
 from textxfer.recipe import Recipe
+from textxfer.recipe import Training as Numbers
 from textxfer.text import DataError
+from textxfer.text.rules import SPECIALS
 
 
 def pretrain_recipe(config: PretrainConfig) -> Recipe:
     """Return the recipe of a pretraining."""
     _check_minutes(config)
     recipe = preset(config.recipe)
+    if config.max_vocab is not None and config.max_vocab <= len(SPECIALS):
+        raise DataError(f"--max-vocab must be above {len(SPECIALS)}, the number of special tokens")
     sizes = {name: getattr(config, name) for name in ("max_vocab", "embed", "hidden", "layers")}
     training = recipe.pretrain.with_epochs(config.epochs)
     if config.lr is not None:
@@ -21,7 +25,9 @@ def pretrain_recipe(config: PretrainConfig) -> Recipe:
     if config.batch_size is not None:
         training = replace(training, batch_size=config.batch_size)
     chosen = {name: value for name, value in sizes.items() if value is not None}
-    return replace(recipe, pretrain=training, **chosen)
+    recipe = replace(recipe, pretrain=training, **chosen)
+    check_rates(recipe.name, training, recipe.layers)
+    return recipe
 
 
 def task_recipe(config: Training, *, lm_epochs: int | None = None, epochs: int | None = None) -> Recipe:
@@ -39,6 +45,22 @@ def task_recipe(config: Training, *, lm_epochs: int | None = None, epochs: int |
         finetune = replace(finetune, batch_size=config.batch_size)
         classify = replace(classify, batch_size=config.batch_size)
     return replace(recipe, finetune=finetune, classify=classify)
+
+
+def check_rates(recipe: str, training: Numbers, layers: int) -> None:
+    """Refuse a recipe that gives each layer group its rate, for a model that has more or fewer of them.
+
+    Args:
+        recipe: Name of the recipe.
+        training: The training of it that a language model is to go through.
+        layers: Number of LSTM layers of the model; its embedding is a group of its own.
+    """
+    rates = training.discriminative
+    if isinstance(rates, tuple) and len(rates) != layers + 1:
+        raise DataError(
+            f"--recipe {recipe}: the rates of its language model are for {len(rates) - 1} LSTM layers, and this model "
+            f"has {layers}; --recipe small has rates for any number"
+        )
 
 
 def _check_minutes(config: Training) -> float | None:

@@ -40,7 +40,7 @@ def release(config: ReleaseConfig) -> None:
     _check_out(config)
     shard_bytes = None if config.shard_mb is None else int(config.shard_mb * _MEGA)
     if shard_bytes is not None and shard_bytes < 1:
-        raise DataError(f"--shard-mb must be more than 0, not {config.shard_mb:g}")
+        raise DataError(f"--shard-mb {config.shard_mb:g} is less than a byte; give megabytes, such as 16")
     sources = _sources(config)
     texts = [read_text(path, config, wikitext=False) for path in config.test]
     texts += [read_text(path, config, wikitext=True) for path in config.wikitext]

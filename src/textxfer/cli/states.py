@@ -13,7 +13,7 @@ from textxfer.cli.config import PretrainConfig, Resumable
 from textxfer.files import remove_folder, remove_leftovers, write_json
 from textxfer.options import to_json
 from textxfer.task import TaskData
-from textxfer.text import DataError
+from textxfer.text import DataError, TokenStore
 from textxfer.text.files import read_json
 from textxfer.training import Learner, checkpoints
 
@@ -98,20 +98,29 @@ def check_unfinished(config: Resumable) -> None:
         raise DataError(f"{folder} holds a run with other options: {'; '.join(differ)}")
 
 
-def note_run(config: Resumable, data: TaskData) -> None:
+def note_run(config: Resumable, data: TaskData, test: TokenStore | None = None) -> None:
     """Note which run the states belong to.
+
+    Args:
+        config: Options of the command.
+        data: What is trained on.
+        test: What is reported on.
 
     Raises:
         DataError: The run to be resumed read other text.
     """
     folder = unfinished(config.out)
+    stores = {"train": data.train, "valid": data.valid, "test": test}
     text = {"documents": len(data.train), "tokens": data.train.n_tokens, "vocab": data.vocab.fingerprint}
+    # Of texts, labels and their order; states of earlier versions lack it.
+    text |= {name: store.meta["recipe"]["source"] for name, store in stores.items() if store is not None}
     if config.resume:
         was = _card(folder)["text"]
-        if was != text:
+        if any(was[name] != text.get(name) for name in was):
             raise DataError(
-                f"the data has changed since {folder} was written, {was['tokens']:,} tokens then and "
-                f"{text['tokens']:,} now: remove that folder to begin anew"
+                f"the data has changed since {folder} was written, {was['tokens']:,} tokens to train on then and "
+                f"{text['tokens']:,} now (labels, their order and held-out documents count, too): remove that folder "
+                "to begin anew"
             )
     elif distributed.is_main():
         folder.mkdir(parents=True, exist_ok=True)

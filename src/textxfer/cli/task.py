@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 from textxfer import distributed
 from textxfer.artifact import Artifact
-from textxfer.cli.config import ClassifyConfig
+from textxfer.cli.config import VALID, ClassifyConfig
+from textxfer.cli.prepared import describe_files
 from textxfer.cli.reading import Words, read_documents
 from textxfer.cli.training import new_tokenizer
 from textxfer.recipe import Recipe
@@ -58,4 +60,12 @@ def _labelled(config: ClassifyConfig) -> tuple[list[Document], list[Document]]:
     check_classes(documents)
     if config.test is not None:
         return documents, read_documents(config.test, config, config.label, config.max_test)
-    return split_documents(documents, config.valid, config.seed)
+    return split_documents(documents, config.valid or VALID, config.seed)
+
+
+def source_of(config: ClassifyConfig, data: TaskData, test: TokenStore) -> dict[str, Any]:
+    """Return what the run card says of the text: how much there is, and the files that it comes from."""
+    stores = {"train": data.train, "test": test}
+    paths = [config.data, *([] if config.test is None else [config.test]), *config.unlabelled]
+    counts = {name: {"documents": len(store), "tokens": store.n_tokens} for name, store in stores.items()}
+    return counts | {"files": describe_files(list(dict.fromkeys(paths)))}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textxfer import ulmfit
 from textxfer.artifact import Artifact, ArtifactError, load_artifact
-from textxfer.cli.config import Training
+from textxfer.cli.config import CHOSEN, NewTokenizer, Training
 from textxfer.directions import DIRECTIONS, Direction, load_directions
 from textxfer.models import LanguageModel
 from textxfer.plan import peak_memory, plan
@@ -49,14 +49,17 @@ def chosen_directions(config: Training, bases: Mapping[Direction, Artifact] | No
     return wanted
 
 
-def new_tokenizer(config: Training, recipe: Recipe, documents: Iterable[Document]) -> Tokenizer:
+def new_tokenizer(config: NewTokenizer, recipe: Recipe, documents: Iterable[Document]) -> Tokenizer:
     """Return a new tokenizer; one of pieces is trained on the documents that the language model will read."""
     if config.tokenizer in ("bpe", "unigram"):
         texts = (document.text for document in documents)
-        return SubwordTokenizer.train(texts, recipe.max_vocab, config.tokenizer, recipe.rules)
+        try:
+            return SubwordTokenizer.train(texts, recipe.max_vocab, config.tokenizer, recipe.rules)
+        except ValueError as error:  # the size of the vocabulary, which may be the user's
+            raise DataError(f"--tokenizer {config.tokenizer}: {error}") from error
     if config.tokenizer == "rules":
         return RulesTokenizer(recipe.rules)
-    return SpacyTokenizer(config.language, recipe.rules)
+    return SpacyTokenizer(config.language or CHOSEN["language"], recipe.rules)
 
 
 def options_of(config: Training, direction: Direction, run: int = 0) -> ulmfit.Options:

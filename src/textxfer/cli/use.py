@@ -31,6 +31,7 @@ from textxfer.training import checkpoints
 
 def evaluate(config: EvaluateConfig) -> None:
     """Report how a classifier does on labelled documents."""
+    _check_target(config.out, config.data)
     predictor = _predictor(config)
     documents = read_documents(config.data, config, config.label, config.max_rows)
     artifact = predictor.artifact
@@ -45,9 +46,11 @@ def predict(config: PredictConfig) -> None:
     """Predict the classes of the texts given, or of those in a file."""
     if bool(config.texts) == (config.data is not None):
         raise DataError("give texts as arguments, or a file with --data, and not both")
+    _check_target(config.out, config.data)
     predictor = _predictor(config)
     if config.data is None:
-        rows, texts = list(range(1, len(config.texts) + 1)), list(config.texts)
+        numbered = [(row, text) for row, text in enumerate(config.texts, 1) if text.strip() or not config.skip_empty]
+        rows, texts = [row for row, _ in numbered], [text for _, text in numbered]
     else:
         documents = list(open_corpus(config.data, config))
         rows, texts = [document.row for document in documents], [document.text for document in documents]
@@ -58,6 +61,12 @@ def predict(config: PredictConfig) -> None:
         return
     for row, prediction in zip(rows, predictions):
         print(f"{row}\t{prediction.label}\t{prediction.confidence:.3f}")
+
+
+def _check_target(out: Path | None, data: Path | None) -> None:
+    """Refuse to write over what is read."""
+    if out is not None and data is not None and out.exists() and data.exists() and out.samefile(data):
+        raise DataError(f"--out {out} is the file that is read, and would be lost; name another one")
 
 
 def _predictor(config: EvaluateConfig | PredictConfig) -> Predictor:
