@@ -203,6 +203,21 @@ def test_a_missing_callback_is_named(tmp_path):
         learn.fit_one_cycle(3, 1e-2)
 
 
+def test_a_state_that_was_refused_waits_for_its_own_fit(interrupted):
+    learn = learner(train=4)
+    learn.resume(interrupted)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="had 2 epochs, this one has 3"):
+            learn.fit(3, 1e-2)
+    learn.fit(2, 1e-2)
+    assert [(row["fit"], row["epoch"]) for row in learn.history] == [(0, 0), (0, 1)]
+    whole = learner(train=4)
+    whole.fit(2, 1e-2)
+    same(whole, learn)
+    learn.fit(1, 1e-2)
+    assert learn.history.column("fit") == [0, 0, 1]
+
+
 def test_another_model_is_refused(interrupted):
     model = nn.Sequential(nn.Linear(3, 2))
     learn = Learner(model, Loaders([]), nn.functional.mse_loss)

@@ -334,6 +334,8 @@ class Learner(Generic[Model]):
     def resume(self, folder: str | Path) -> None:
         """Take back the state that `save` wrote; the next call of the interrupted `fit...` goes on where it was.
 
+        A fit that the state does not belong to is refused, and the state waits for the right one.
+
         Args:
             folder: What `save` was given, for the latest state, or the sub-folder of another one.
 

@@ -61,8 +61,8 @@ def _begin(learn: Learner, n_epochs: int, lr: float, started: ExitStack) -> tupl
     for callback in learn.dispatch.callbacks:
         started.callback(_finish, learn, callback)
         learn.dispatch.call(callback, Callback.before_fit, learn)
-    state, learn.resumed = learn.resumed, None
-    first, start = (0, None) if state is None else resume_fit(learn, state)
+    first, start = (0, None) if learn.resumed is None else resume_fit(learn, learn.resumed)
+    learn.resumed = None  # a state that was refused waits for the fit that it belongs to
     learn.fits_begun = learn.progress.fit + 1
     return first, start
 
