@@ -142,6 +142,24 @@ def test_between_fits(tmp_path):
     same(learn, again)
 
 
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_parameter_frozen_by_hand_stays_frozen(tmp_path, frozen):
+    def by_hand():
+        learn = learner()
+        learn.freeze_to(frozen)
+        learn.model.top.weight.requires_grad_(False)
+        return learn
+
+    with pytest.raises(KeyboardInterrupt):
+        by_hand().fit(2, 1e-2, [SaveAt(tmp_path, 0)])
+    again = by_hand()
+    before = again.model.top.weight.detach().clone()
+    again.resume(tmp_path)
+    again.fit(2, 1e-2)
+    assert not again.model.top.weight.requires_grad
+    assert torch.equal(again.model.top.weight, before)
+
+
 def test_a_stop_that_was_asked_for_holds_after_resume(tmp_path):
     class StopAndSave(Callback):
         order = Order.SAVE

@@ -110,6 +110,23 @@ def test_frozen_groups_stay_and_keep_their_moments():
     assert not torch.equal(bottom, before)
 
 
+def test_a_parameter_frozen_by_hand_stays_frozen_as_long_as_its_group_trains():
+    learn = learner()
+    weight = learn.model.middle.weight
+    weight.requires_grad_(False)
+    before = weight.detach().clone()
+    learn.fit(1, 1e-2)
+    learn.freeze_to(1)
+    learn.unfreeze()
+    learn.lr_find(n_steps=3)
+    learn.fit(1, 1e-2)
+    assert not weight.requires_grad
+    assert torch.equal(weight, before)
+    learn.set_trainable([])
+    learn.unfreeze()
+    assert all(param.requires_grad for param in learn.model.parameters())
+
+
 @pytest.mark.parametrize(("index", "trained"), [(0, (0, 1, 2)), (1, (1, 2)), (-1, (2,)), (-3, (0, 1, 2)), (3, ())])
 def test_freeze_to(index, trained):
     learn = learner()

@@ -126,6 +126,7 @@ def noisy(trained: bool, loader: object | None = None) -> Learner:
     if trained:
         learn.fit(2, 1e-2)
         learn.freeze_to(1)
+        learn.model.bottom.bias.requires_grad_(False)  # by hand; the sandbox freezes and unfreezes its group
         learn.model.middle.eval()
         learn.model.top.weight.grad = torch.ones_like(learn.model.top.weight)
     return learn

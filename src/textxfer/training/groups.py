@@ -59,13 +59,19 @@ def layer_groups(model: nn.Module) -> list[LayerGroup]:
     return groups
 
 
-def apply_trainable(groups: Sequence[LayerGroup], indices: Collection[int]) -> None:
+def apply_trainable(groups: Sequence[LayerGroup], indices: Collection[int], before: Collection[int]) -> None:
     """Let the groups of the given indices train and freeze the others.
 
-    The gradient of a frozen parameter becomes None, not zero: with a zero gradient momentum would still move it.
+    A group that stays what it was is left alone, with the parameters in it that were frozen by hand. The gradient of
+    a frozen parameter becomes None, not zero: with a zero gradient momentum would still move it.
+
+    Args:
+        groups: All layer groups.
+        indices: Those that are to train, from 0.
+        before: Those that have trained so far.
     """
-    for index, group in enumerate(groups):
-        for param in group.params:
+    for index in set(before) ^ set(indices):
+        for param in groups[index].params:
             param.requires_grad_(index in indices)
             if index not in indices:
                 param.grad = None

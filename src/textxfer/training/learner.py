@@ -286,7 +286,11 @@ class Learner(Generic[Model]):
         self.freeze_to(-1)
 
     def unfreeze(self) -> None:
-        """Train all layer groups."""
+        """Train all layer groups.
+
+        A group that trains already is left alone, with the parameters in it that were frozen by hand
+        (`requires_grad_(False)`). `set_trainable([])` and then `unfreeze()` lets every parameter train.
+        """
         self.freeze_to(0)
 
     def set_trainable(self, indices: Collection[int]) -> None:
@@ -302,7 +306,7 @@ class Learner(Generic[Model]):
         if chosen and not (chosen[0] >= 0 and chosen[-1] < len(self.groups)):
             raise ValueError(f"layer groups {chosen} asked for; this model has 0 to {len(self.groups) - 1}")
         if chosen != self.trainable:
-            apply_trainable(self.groups, chosen)
+            apply_trainable(self.groups, chosen, self.trainable)
             self.trainable = chosen
             with ExitStack() as stack:
                 if not self.in_fit:

@@ -78,6 +78,7 @@ def _keep_outside_of_state(learn: Learner, undo: ExitStack) -> None:
     for module in learn.model.modules():
         undo.callback(setattr, module, "training", module.training)
     for param in learn.model.parameters():
+        undo.callback(param.requires_grad_, param.requires_grad)  # a part of a group may be frozen by hand
         undo.callback(setattr, param, "grad", param.grad)
         param.grad = None
     saved = learn.model.state_dict()

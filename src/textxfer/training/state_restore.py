@@ -150,8 +150,9 @@ def _restore_groups(learn: Learner, state: TrainingState) -> None:
         for key, value in saved.get(group["name"], {}).items():
             group[key] = tuple(value) if isinstance(value, list) else value
     # A model whose groups are cut otherwise may have fewer of them.
-    learn.trainable = tuple(index for index in state.values["trainable"] if index < len(learn.groups))
-    apply_trainable(learn.groups, learn.trainable)
+    trainable = tuple(index for index in state.values["trainable"] if index < len(learn.groups))
+    apply_trainable(learn.groups, trainable, learn.trainable)
+    learn.trainable = trainable
 
 
 def _callback_states(state: TrainingState) -> dict[str, dict[str, Any]]:
