@@ -334,6 +334,41 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+class Tied(nn.Module):
+    """One matrix under two names, as a buffer that is a view of another, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.out = nn.Embedding(7, 4), nn.Linear(4, 7, bias=False)
+        self.out.weight = self.embedding.weight
+        self.register_buffer("counts", torch.zeros(7))
+        self.register_buffer("head", self.counts[2:5])
+
+    def forward(self, ids):
+        return self.out(self.embedding(ids))
+
+
+def tied_learner(*callbacks):
+    torch.manual_seed(0)
+    data = [(torch.randint(0, 7, (5,)), torch.randint(0, 7, (5,))) for _ in range(3)]
+    return Learner(Tied(), Loaders(data), nn.functional.cross_entropy, callbacks=callbacks, device="cpu")
+
+
+@pytest.mark.parametrize("batch", [1, None])
+def test_tied_weights_are_saved_and_stay_tied(tmp_path, batch):
+    whole = tied_learner()
+    whole.fit(2, 1e-2)
+    with pytest.raises(KeyboardInterrupt):
+        tied_learner().fit(2, 1e-2, [SaveAt(tmp_path, 0, batch)])
+    again = tied_learner()
+    again.model.counts.fill_(9)
+    again.resume(tmp_path)
+    again.fit(2, 1e-2)
+    same(whole, again)
+    assert again.model.out.weight is again.model.embedding.weight
+    assert again.model.counts.sum() == 0
+
+
 def test_entries_are_keyed_by_name_so_groups_may_be_cut_differently(interrupted):
     class OneGroup(Net):
         def layer_groups(self):

@@ -12,16 +12,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from textxfer.files import checksum, new_folder, system_errors, write_text
 from textxfer.training.state import FORMAT, READS, CheckpointError, TrainingState, capture
 from textxfer.training.state_restore import restore
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from textxfer.training.learner import Learner
 
 _log = logging.getLogger(__name__)
@@ -99,8 +99,22 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     path.touch()
     rights = path.stat().st_mode
     with system_errors(path):
-        save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+        save_file(_apart(tensors), path)
     path.chmod(rights)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors of which no two share memory, as safetensors asks: tied weights are written twice."""
+    taken: dict[tuple[torch.device, int], list[tuple[int, int]]] = {}
+    apart = {}
+    for key, value in tensors.items():
+        tensor = value.detach().contiguous()
+        first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+        spans = taken.setdefault((tensor.device, tensor.untyped_storage().data_ptr()), [])
+        shared = any(first < end and begin < last for begin, end in spans)
+        spans.append((first, last))
+        apart[key] = tensor.clone() if shared else tensor
+    return apart
 
 
 def _read(place: Path) -> TrainingState:
