@@ -127,17 +127,19 @@ def enlarge(learn: Learner) -> None:
     learn.step.objective = learn.step.objective * 1e30  # the squares of such gradients are infinite
 
 
-def test_infinite_gradients_of_float16_are_left_to_the_scaler():
+@pytest.mark.parametrize("every", [1, 4])
+def test_infinite_gradients_of_float16_are_left_to_the_scaler(every):
     half = MixedPrecision("fp16", init_scale=2.0**60, allow_cpu=True)
-    learn = lm_learner(half, StopOnNonFinite(), dropout=False, train=4)
+    learn = lm_learner(half, StopOnNonFinite(every), dropout=False, train=4)
     learn.fit(1, 1e-2)
     assert learn.callback(StopOnNonFinite).report is None
     assert len(learn.history.steps["loss"]) == 4
 
 
-def test_a_bad_loss_in_float16_ends_the_fit():
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_bad_loss_in_float16_ends_the_fit(every):
     half = MixedPrecision("fp16", allow_cpu=True)
-    learn, states = broken_run(half, event="after_loss")
+    learn, states = broken_run(half, event="after_loss", every=every)
     assert equal(weights(learn.model), states[2])
     assert learn.callback(StopOnNonFinite).report == "epoch 0, batch 2 of 5: not finite: the loss, the objective"
 

@@ -31,7 +31,8 @@ class StopOnNonFinite(Callback):
     Args:
         every: Wait for the device, to learn whether all was well, after every so many batches, >= 1. Until then the
             optimizer itself leaves out every update from the first bad batch on, so a larger number loses nothing but
-            a few batches. An optimizer that cannot do so (only torch's fused Adam and AdamW can) is asked each time.
+            a few batches. Where it cannot do so (only torch's fused Adam and AdamW can, and not in float16, where the
+            scaler has its own say), each batch is looked at.
 
     Attributes:
         report: What was found; None if all was well.
@@ -67,7 +68,7 @@ class StopOnNonFinite(Callback):
         self._batch = torch.where(known, self._batch, learn.step.index)
         self._bad = torch.where(known, self._bad, bad)
         self._seen += 1
-        if self._seen >= self.every or not _can_skip(learn.optimizer):
+        if self._seen >= self.every or _scaled(learn) or not _can_skip(learn.optimizer):
             self._look(learn)
 
     def before_update(self, learn: Learner) -> None:
@@ -101,8 +102,8 @@ class StopOnNonFinite(Callback):
 
     def _check(self, learn: Learner) -> tuple[tuple[str, ...], Tensor]:
         """Return names and, for each, whether it is bad; the largest magnitude is finite if all elements are."""
-        scaled = any(isinstance(other, MixedPrecision) and other.scaler for other in learn.active_callbacks)
-        params = [] if scaled else [(n, p.grad) for n, p in learn.model.named_parameters() if p.grad is not None]
+        params = [(name, p.grad) for name, p in learn.model.named_parameters() if p.grad is not None]
+        params = [] if _scaled(learn) else params
         largest = torch._foreach_norm([grad for _, grad in params], math.inf) if params else ()  # pyright: ignore[reportPrivateImportUsage]
         values = [learn.step.loss.detach(), learn.step.objective.detach(), *largest]
         names = ("the loss", "the objective", *(f"the gradient of {name}" for name, _ in params))
@@ -123,6 +124,11 @@ class StopOnNonFinite(Callback):
         learn.step.update = None
         learn.optimizer.zero_grad(set_to_none=True)
         learn.stop()
+
+
+def _scaled(learn: Learner) -> bool:
+    """Whether a scaler searches for the scale of the gradients; it alone tells the optimizer what to leave out."""
+    return any(isinstance(other, MixedPrecision) and other.scaler for other in learn.active_callbacks)
 
 
 def _can_skip(optimizer: torch.optim.Optimizer) -> bool:
