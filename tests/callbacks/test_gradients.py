@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from tests.callbacks.toys import assert_close, equal, grads, lm_batch, lm_learner, on, weights
-from textxfer.batch import Batch
+from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import Accumulate, ActivationReg, ClipGrad, MixedPrecision
 from textxfer.training import Callback, Learner, Optimizer, Order
 
@@ -176,3 +177,18 @@ def test_clipping_within_the_update_gives_the_same_weights(max_norm: float) -> N
         assert not hasattr(learn.optimizer, "grad_scale")
         ends.append(weights(learn.model))
     assert_close(*ends, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-6), (torch.bfloat16, 0.05)])
+def test_clipping_of_weights_of_other_types(dtype: torch.dtype, rtol: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = [(torch.randn(4, 3, generator=generator), torch.randn(4, 2, generator=generator)) for _ in range(3)]
+    ends = []
+    for kind in (torch.float32, dtype):
+        torch.manual_seed(0)
+        batches = [Batch((x.to(kind),), y.to(kind), 4) for x, y in data]
+        model = nn.Linear(3, 2).to(kind)
+        learn = Learner(model, Loaders(batches), nn.functional.mse_loss, callbacks=[ClipGrad(0.01)], device="cpu")
+        learn.fit(1, 1e-2)
+        ends.append({name: param.float() for name, param in weights(learn.model).items()})
+    assert_close(*ends, rtol=rtol, atol=1e-3 if dtype == torch.bfloat16 else 1e-6)
