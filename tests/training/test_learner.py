@@ -218,6 +218,13 @@ def test_stop_does_not_outlive_its_fit():
     assert len(learn.history) == 3
 
 
+def test_a_stop_in_validation_lets_it_finish():
+    learn = learner(valid=5)
+    expected = learn.validate()["loss"]
+    learn.fit(2, 0.0, [Stopper("before_valid")])
+    assert learn.history.column("valid_loss") == [expected]
+
+
 def test_model_without_logits():
     learn = learner()
     learn.forward = lambda x: {"a": x}

@@ -236,7 +236,10 @@ class Learner(Generic[Model]):
     # ---- what callbacks and users ask for ------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End the fit after this batch; the pass is closed, the epoch's validation is left out."""
+        """End the fit after this batch: the pass is closed, and the epoch is not validated.
+
+        A validation that has begun is finished first.
+        """
         self.stopping = True
 
     @property

@@ -117,7 +117,7 @@ def run_pass(learn: Learner, loader: Loader, *, training: bool, start: int | Non
         learn.fire(Callback.before_train if training else Callback.before_valid, learn)
     with torch.set_grad_enabled(training):
         for index, batch in enumerate(batches_from(loader, start or 0), start or 0):
-            if learn.stopping:
+            if training and learn.stopping:  # a validation is finished: part of one has no figure to compare
                 break
             run_batch(learn, index, batch, training)
     learn.results = metrics.compute()
