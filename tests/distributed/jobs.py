@@ -230,6 +230,19 @@ class Once(Callback):
             self.action(learn)
 
 
+class EndOfEpoch(Callback):
+    """Stop one process at the end of the second epoch, as a limit of time would."""
+
+    order = Order.REPORT
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def after_epoch(self, learn: Learner) -> None:
+        if distributed.start("cpu").rank == self.rank and learn.progress.epoch == 1:
+            learn.stop()
+
+
 def _error(run: Callable[[], Any]) -> str:
     try:
         run()
@@ -277,14 +290,19 @@ class _Shorter:
 
 
 def stops(place: distributed.Place, folder: Path) -> tuple[Learner, dict[str, Any]]:
-    """One process stops at batch 2, or finds what is no number: all stop there."""
+    """One process stops at batch 2 or behind an epoch, or finds what is no number: all stop there."""
     learn = lm_learner(place, Once(1, lambda learn: learn.stop(), batch=2))
     learn.fit(2, 1e-3)
     done = learn.history.n_steps
     guard = StopOnNonFinite()
     bad = lm_learner(place, guard, Once(1, _break_input, batch=3))
     bad.fit(1, 1e-3)
-    return bad, {"batches": done, "bad batches": bad.history.n_steps, "report": guard.report}
+    figures = {"batches": done, "bad batches": bad.history.n_steps, "report": guard.report}
+    for rank in range(2):
+        late = lm_learner(place, EndOfEpoch(rank))
+        late.fit(3, 1e-3)
+        figures[f"epochs, stopped by {rank}"] = len(late.history)
+    return bad, figures
 
 
 def _break_input(learn: Learner) -> None:

@@ -138,6 +138,33 @@ def exchange(learn: Learner, peers: Peers, point: Point, n: int, join_in: Callab
         return sum(each[1] for each in told)
 
 
+def description(learn: Learner) -> str:
+    """Describe what must be the same on all processes, a thing a line.
+
+    Args:
+        learn: The learner, at the beginning of a fit.
+    """
+    at = learn.progress
+    lines = [
+        f"fit {at.fit} of {at.n_epochs} epochs and {at.n_steps} updates, {learn.epochs_done} epochs done",
+        _beginning(learn),
+        f"validation: {learn.loaders.valid is not None}",
+        f"optimizer {type(learn.optimizer).__name__}",
+        *(f"callback {type(callback).__name__}" for callback in learn.active_callbacks),
+        *(f"metric {metric.name}" for metric in learn.metrics),
+    ]
+    params = learn.model.named_parameters()
+    return "\n".join([*lines, *(f"{name} {tuple(param.shape)} {param.dtype}" for name, param in params)])
+
+
+def _beginning(learn: Learner) -> str:
+    """Describe where the fit will begin: a process may have found another state to go on from."""
+    if learn.resumed is None:
+        return "a fit from its beginning"
+    fit = learn.resumed.values["fit"]
+    return f"a fit from epoch {fit['next_epoch']}, batch {fit['next_batch']} on"
+
+
 def check_same(peers: Peers, text: str, what: str) -> None:
     """Compare a description over all processes, line by line.
 

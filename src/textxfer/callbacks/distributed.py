@@ -13,7 +13,7 @@ from torch import Tensor
 
 from textxfer.batch import Batch, Loader, Loaders
 from textxfer.callbacks import _shares
-from textxfer.callbacks._meeting import Point, Quiet, check_same, exchange, met
+from textxfer.callbacks._meeting import Point, Quiet, check_same, description, exchange, met
 from textxfer.callbacks._peers import PeerError, Peers, join
 from textxfer.callbacks._pieces import collected, dealt
 from textxfer.callbacks._reduce import sum_gradients, sum_metrics
@@ -77,7 +77,7 @@ class DataParallel(Callback):
         if peers is None:
             return
         _check_loaders(learn, peers)
-        check_same(peers, _description(learn), "the processes do not train the same")
+        check_same(peers, description(learn), "the processes do not train the same")
         peers.from_main_([tensor.detach() for tensor in _weights(learn)])
         undo = self._undo
         _shares.share_statistics(learn.model, peers, lambda: learn.step.n > 0, undo)
@@ -86,12 +86,13 @@ class DataParallel(Callback):
         learn.loaders = Loaders(met(learn.loaders.train, meet), learn.loaders.valid)
         undo.callback(vars(learn).pop, "save", None)
         setattr(learn, "save", partial(self._save, learn, peers, learn.save))  # noqa: B010  a method, for this fit
+        undo.callback(vars(learn).pop, "ended", None)
+        setattr(learn, "ended", partial(self._ended, learn, peers))  # noqa: B010  likewise
         _be_quiet(learn, peers, training=True)
 
     def before_epoch(self, learn: Learner) -> None:
         """Check that all still have the same weights."""
         if self._peers is not None:
-            exchange(learn, self._peers, Point.EPOCH, 0, _nothing)
             total = sum(tensor.detach().double().square().sum() for tensor in learn.model.parameters())
             check_same(self._peers, str(float(total)), "the weights differ, as sums of squares")
 
@@ -177,6 +178,11 @@ class DataParallel(Callback):
         self._n = exchange(learn, peers, place, 0 if batch is None else batch.n, partial(self._join_in, learn, peers))
         return not learn.stopping
 
+    def _ended(self, learn: Learner, peers: Peers) -> bool:
+        """Agree before an epoch on whether there is one: any process may have been told to stop after the last one."""
+        exchange(learn, peers, Point.EPOCH, 0, _nothing)
+        return learn.stopping
+
     def _join_in(self, learn: Learner, peers: Peers) -> None:
         """Give process 0 the parts of a state that it saves."""
         with collected(learn, peers, self._bucket_bytes):
@@ -220,29 +226,6 @@ def _be_quiet(learn: Learner, peers: Peers, *, training: bool) -> None:
     if peers.rank:
         learn.dispatch = Quiet(learn.dispatch.callbacks)
         learn.fire = learn.dispatch.table(training)
-
-
-def _description(learn: Learner) -> str:
-    """Describe what must be the same on all processes, a thing a line."""
-    at = learn.progress
-    lines = [
-        f"fit {at.fit} of {at.n_epochs} epochs and {at.n_steps} updates, {learn.epochs_done} epochs done",
-        _beginning(learn),
-        f"validation: {learn.loaders.valid is not None}",
-        f"optimizer {type(learn.optimizer).__name__}",
-        *(f"callback {type(callback).__name__}" for callback in learn.active_callbacks),
-        *(f"metric {metric.name}" for metric in learn.metrics),
-    ]
-    params = learn.model.named_parameters()
-    return "\n".join([*lines, *(f"{name} {tuple(param.shape)} {param.dtype}" for name, param in params)])
-
-
-def _beginning(learn: Learner) -> str:
-    """Describe where the fit will begin: a process may have found another state to go on from."""
-    if learn.resumed is None:
-        return "a fit from its beginning"
-    fit = learn.resumed.values["fit"]
-    return f"a fit from epoch {fit['next_epoch']}, batch {fit['next_batch']} on"
 
 
 def _check_loaders(learn: Learner, peers: Peers) -> None:

@@ -242,6 +242,10 @@ class Learner(Generic[Model]):
         """
         self.stopping = True
 
+    def ended(self) -> bool:
+        """Whether the fit is over, as the loop asks before each epoch. `DataParallel` asks all processes."""
+        return self.stopping
+
     @property
     def active_callbacks(self) -> list[Callback]:
         """The callbacks of the current fit in their order or, outside of fits, the learner's own."""

@@ -36,7 +36,7 @@ def run_fit(learn: Learner, n_epochs: int, lr: float) -> None:
         try:
             first, start = _begin(learn, n_epochs, lr, started)
             for epoch in range(first, n_epochs):
-                if learn.stopping:
+                if learn.ended():
                     break
                 run_epoch(learn, epoch, start)
                 start = None
