@@ -70,3 +70,19 @@ def test_frozen_parameters_do_not_drift_by_momentum(kind):
     net(x).sum().backward()
     optimizer.step()
     assert torch.equal(net.bottom.weight, kept)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_a_parameter_may_get_its_first_gradient_later_than_its_neighbours(kind):
+    early, late = nn.Linear(3, 2), nn.Linear(3, 2)
+    model, x = nn.ModuleList([early, late]), torch.ones(2, 3)
+    optimizer = Optimizer(kind, momentum=0.9).build(layer_groups(model))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    before = late.weight.detach().clone()
+    early(x).sum().backward()
+    optimizer.step()
+    assert torch.equal(late.weight, before)
+    (early(x) + late(x)).sum().backward()
+    optimizer.step()
+    assert not torch.equal(late.weight, before)

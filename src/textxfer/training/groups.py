@@ -116,11 +116,11 @@ class Optimizer:
             The optimizer, with rates of 0: each fit sets its own.
         """
         param_groups = [part for group in groups for part in self._split(group)]
-        shared = {"lr": 0.0, "fused": _fused(param_groups)}
         if self.kind == "sgd":
-            return torch.optim.SGD(param_groups, momentum=self.momentum, **shared)
+            # Not fused: that kernel (torch 2.13) fails where a parameter gets its first gradient after its neighbours.
+            return torch.optim.SGD(param_groups, lr=0.0, momentum=self.momentum)
         cls = torch.optim.AdamW if self.kind == "adamw" else torch.optim.Adam
-        return cls(param_groups, betas=self.betas, eps=self.eps, **shared)
+        return cls(param_groups, lr=0.0, betas=self.betas, eps=self.eps, fused=_fused(param_groups))
 
     def _split(self, group: LayerGroup) -> list[dict[str, Any]]:
         matrices = [param for param in group.params if param.ndim > 1]
