@@ -134,6 +134,33 @@ def test_a_run_resumed_from_the_end_of_an_epoch_keeps_its_row(tmp_path):
     assert epochs(path) == [(0, 0), (0, 1), (0, 2)]
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_run_resumed_from_a_state_between_fits_has_each_epoch_once(before, tmp_path):
+    path, states = tmp_path / "log.csv", tmp_path / "states"
+    lm_learner(CSVLog(path)).fit(1, 1e-3)  # an earlier run's row stays
+    learn = lm_learner(CSVLog(path), on("before_epoch", lambda learn: fail(learn) if learn.progress.epoch == 2 else None))
+    for _ in range(before):
+        learn.fit(1, 1e-3)
+    learn.save(states)
+    with pytest.raises(Planned):
+        learn.fit(3, 1e-3)
+    again = lm_learner(CSVLog(path))
+    again.resume(states)
+    again.lr_find(n_steps=3)
+    again.fit(3, 1e-3)
+    assert epochs(path) == [(0, 0), *[(0, 0)] * before, (before, 0), (before, 1), (before, 2)]
+
+
+def test_what_another_learner_has_written_stays(tmp_path):
+    path = tmp_path / "log.csv"
+    one, other = lm_learner(CSVLog(path)), lm_learner(CSVLog(path))
+    one.fit(1, 1e-3)
+    other.fit(2, 1e-3)
+    one.lr_find(n_steps=3)
+    one.fit(1, 1e-3)
+    assert epochs(path) == [(0, 0), (0, 0), (0, 1), (1, 0)]
+
+
 def test_the_folder_is_made(tmp_path):
     path = tmp_path / "a" / "b" / "log.csv"
     lm_learner(CSVLog(path)).fit(1, 1e-3)

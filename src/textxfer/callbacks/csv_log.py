@@ -33,32 +33,31 @@ class CSVLog(Callback):
 
     def __init__(self, path: str | Path) -> None:
         self.path = os.fspath(path)
-        self._n_rows = 0
-        self._resumed = False
-
-    def before_fit(self, learn: Learner) -> None:
-        """Count the rows that are there."""
-        self._n_rows, self._resumed = len(_read(Path(self.path))[1]), False
+        self._kept: int | None = None  # of a state that was taken back: how many of the file's rows are its own
 
     def after_epoch(self, learn: Learner) -> None:
         """Add the row of the epoch."""
         path, row = Path(self.path), learn.history[-1]
         columns, rows, whole = _read(path)
         new = [name for name in row if name not in columns]
-        if self._resumed or new or not whole:
-            rows = rows[: self._n_rows] if self._resumed else rows
+        if self._kept is not None or new or not whole:
+            rows = rows[: self._kept]
             columns = [*columns, *new]
             write_text(path, _lines([columns, *([*old, *[""] * (len(columns) - len(old))] for old in rows)]))
         _append(path, _lines([[_text(row.get(name)) for name in columns]]))
-        self._n_rows, self._resumed = len(rows) + 1, False
+        self._kept = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many rows there are: a resumed run goes on behind them."""
-        return {"n_rows": self._n_rows}
+        return {"n_rows": self._n_rows() if self._kept is None else self._kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned; the file is changed when the next row comes."""
-        self._n_rows, self._resumed = state["n_rows"], True
+        # Only if it has other rows: the rate finder puts states back, too, and what others write later is not its own.
+        self._kept = None if state["n_rows"] == self._n_rows() else state["n_rows"]
+
+    def _n_rows(self) -> int:
+        return len(_read(Path(self.path))[1])
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]], bool]:
