@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from tests.callbacks.toys import Planned, Scripted, assert_close, equal, fail, lm_learner, on, weights
+from tests.callbacks.toys import Planned, Scripted, assert_close, equal, fail, lm_batch, lm_learner, on, weights
 from textxfer.callbacks import GradualUnfreeze, WeightAverage
 from textxfer.callbacks.average import stalled
 from textxfer.training import Callback, Learner, Order
@@ -89,6 +89,53 @@ def test_validating_after_the_fit_sees_the_average_once():
     learn = lm_learner(WeightAverage(decay=0.5), dropout=False)
     learn.fit(1, 1e-2)
     assert learn.validate()["loss"] == pytest.approx(learn.history[-1]["valid_loss"], rel=1e-6)
+
+
+class Broken:
+    """Validation data that end in an error."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self):
+        yield lm_batch()
+        raise Planned
+
+
+def fail_to_validate(learn: Learner) -> None:
+    with pytest.raises(Planned):
+        learn.validate(Broken())
+
+
+def test_a_validation_that_fails_within_a_fit_does_not_leave_the_average():
+    plain, nosy = Watch(), Watch()
+    lm_learner(plain, WeightAverage(decay=0.5)).fit(2, 1e-2)
+    lm_learner(nosy, WeightAverage(decay=0.5), on("after_batch", fail_to_validate, train_only=True)).fit(2, 1e-2)
+    assert all(equal(one, other) for one, other in zip(plain.updates, nosy.updates))
+
+
+@pytest.mark.parametrize("also", ["nothing", "lr_find", "resume"])
+def test_a_validation_that_fails_before_a_resumed_fit_does_not_leave_the_average(also, tmp_path):
+    def save(learn: Learner) -> None:
+        if learn.progress.epoch == 1:
+            learn.save(tmp_path)
+            fail(learn)
+
+    whole = Watch()
+    lm_learner(whole, WeightAverage(decay=0.5)).fit(3, 1e-2)
+    with pytest.raises(Planned):
+        lm_learner(Watch(), WeightAverage(decay=0.5), on("after_epoch", save)).fit(3, 1e-2)
+    watch = Watch()
+    learn = lm_learner(watch, WeightAverage(decay=0.5))
+    learn.resume(tmp_path)
+    fail_to_validate(learn)
+    if also == "lr_find":
+        learn.lr_find(n_steps=3)
+        watch.updates.clear()
+    elif also == "resume":
+        learn.resume(tmp_path)
+    learn.fit(3, 1e-2)
+    assert all(equal(one, other) for one, other in zip(whole.updates[6:], watch.updates))
 
 
 def test_without_an_update_nothing_is_averaged():

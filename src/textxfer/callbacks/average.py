@@ -13,7 +13,7 @@ from textxfer.training.callback import Callback, Order
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
 
-_KEY = "average/"
+_KEY, _OWN = "average/", "own/"
 
 
 @final
@@ -66,6 +66,7 @@ class WeightAverage(Callback):
         Raises:
             ValueError: `nt-asgd` has no validation loader to watch.
         """
+        self._swap_back(learn)
         self._reset()
         if self.mode == "nt-asgd" and learn.loaders.valid is None:
             raise ValueError("WeightAverage('nt-asgd') watches the validation loss: the learner needs such a loader")
@@ -74,6 +75,11 @@ class WeightAverage(Callback):
         """Switch averaging on if the validation loss has stalled."""
         rows = [row for row in learn.history if row["fit"] == learn.progress.fit]
         self._on = self._on or stalled([row["valid_loss"] for row in rows if "valid_loss" in row], self.nonmono)
+
+    def before_batch(self, learn: Learner) -> None:
+        """Put training's own weights back if a validation on the side has failed and left the average."""
+        if learn.step.training:
+            self._swap_back(learn)
 
     def after_update(self, learn: Learner) -> None:
         """Take the new weights into the average."""
@@ -105,16 +111,19 @@ class WeightAverage(Callback):
         self._reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the average and what it is made of."""
+        """Return the average and what it is made of; training's own weights where the average stands in the model."""
         averages = {f"{_KEY}{name}": tensor for name, tensor in self._average.items()}
-        return {"on": self._on, "n": self._n, **averages}
+        own = {f"{_OWN}{name}": tensor for name, tensor in (self._own or {}).items()}
+        return {"on": self._on, "n": self._n, **averages, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         self._on, self._n = state["on"], state["n"]
-        self._average = {
-            key.removeprefix(_KEY): tensor.clone() for key, tensor in state.items() if key.startswith(_KEY)
-        }
+        self._average, own = (
+            {key.removeprefix(kind): tensor.clone() for key, tensor in state.items() if key.startswith(kind)}
+            for kind in (_KEY, _OWN)
+        )
+        self._own = own or None
 
     def _reset(self) -> None:
         self._on = self.mode == "ema"
@@ -136,7 +145,7 @@ class WeightAverage(Callback):
 
     def _swap_back(self, learn: Learner) -> None:
         if self._own is not None:
-            _copy(learn, list(self._own.values()))
+            _copy(learn, [self._own[name] for name, _ in learn.model.named_parameters()])
             self._own = None
 
 
