@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from tests.callbacks.toys import equal, lm, lm_learner, on, weights
+from tests.callbacks.toys import equal, lm, lm_batch, lm_learner, on, weights
 from textxfer.callbacks import Accumulate, ClipGrad, GradualUnfreeze, MixedPrecision, StopOnNonFinite
 from textxfer.training import Learner, Optimizer, Order
 
@@ -115,6 +115,28 @@ def test_within_a_group_of_accumulated_batches(every):
     learn, states = broken_run(Accumulate(2), every=every, at=2)
     assert equal(weights(learn.model), states[2])
     assert not equal(states[2], states[1])
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_batch_in_which_nothing_counts_is_no_reason(every):
+    """torch's cross-entropy of it is NaN, with gradients of zero."""
+    full, empty = lm_batch(), lm_batch(ignored=5)
+    assert empty.n == 0
+    learn = lm_learner(StopOnNonFinite(every), train=[full, empty, full], valid=None)
+    learn.loss_fn = lambda pred, target: torch.nn.functional.cross_entropy(pred.flatten(0, 1), target.flatten())
+    learn.fit(1, 1e-2)
+    assert learn.callback(StopOnNonFinite).report is None
+    assert learn.history.steps["n"] == [full.n, 0, full.n]
+    assert learn.history.steps["loss"][1] != learn.history.steps["loss"][1], "it is NaN"
+    assert torch.stack([param.isfinite().all() for param in learn.model.parameters()]).all()
+
+
+def test_gradients_are_watched_where_nothing_counts():
+    poison = on("after_backward", lambda learn: None if learn.step.n else poison_gradient(learn), Order.DATA, True)
+    learn = lm_learner(StopOnNonFinite(), poison, train=[lm_batch(), lm_batch(ignored=5)])
+    learn.fit(1, 1e-2)
+    report = learn.callback(StopOnNonFinite).report
+    assert report is not None and report.endswith(f"not finite: the gradient of {POISONED}")
 
 
 def test_large_but_finite_gradients_are_no_reason():

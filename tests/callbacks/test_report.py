@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.callbacks.toys import Planned, fail, lm_batches, lm_learner, on
+from tests.callbacks.toys import Planned, fail, lm_batch, lm_batches, lm_learner, on
 from textxfer.callbacks import Report, report
 from textxfer.display import Bar, Lines, choose_display
 from textxfer.training import Accuracy, Perplexity
@@ -108,6 +108,17 @@ def test_the_shown_loss_is_smooth():
     ]
     losses = learn.history.steps["loss"]
     assert shown == pytest.approx([sum(losses[: i + 1]) / (i + 1) for i in range(4)], abs=2e-4)
+
+
+def test_a_batch_in_which_nothing_counts_does_not_blank_the_loss():
+    stream = io.StringIO()
+    batches = [lm_batch(), lm_batch(ignored=5), lm_batch(seed=1)]
+    learn = lm_learner(Report(every_seconds=0, stream=stream), train=batches, valid=None)
+    learn.loss_fn = lambda pred, target: torch.nn.functional.cross_entropy(pred.flatten(0, 1), target.flatten())
+    learn.fit(1, 1e-3)
+    shown = [float(re.findall(r"loss (\S+),", line)[0]) for line in lines(stream) if "training" in line]
+    first, _, last = learn.history.steps["loss"]
+    assert shown == pytest.approx([first, first, (first + last) / 2], abs=2e-4)
 
 
 def test_the_rate_counts_targets(monkeypatch):

@@ -26,7 +26,8 @@ class StopOnNonFinite(Callback):
     """End the fit at a loss or gradient that is infinite or NaN, before it reaches the weights.
 
     Says which batch and which tensors were bad, in the log and in `report`. In float16 infinite gradients belong to
-    the search for a scale and are left to `MixedPrecision`; the loss is watched all the same.
+    the search for a scale and are left to `MixedPrecision`; the loss is watched all the same, but for batches in which
+    nothing counts.
 
     Args:
         every: Wait for the device, to learn whether all was well, after every so many batches, >= 1. Until then the
@@ -105,7 +106,10 @@ class StopOnNonFinite(Callback):
         params = [(name, p.grad) for name, p in learn.model.named_parameters() if p.grad is not None]
         params = [] if _scaled(learn) else params
         largest = torch._foreach_norm([grad for _, grad in params], math.inf) if params else ()  # pyright: ignore[reportPrivateImportUsage]
-        values = [learn.step.loss.detach(), learn.step.objective.detach(), *largest]
+        own = [learn.step.loss.detach(), learn.step.objective.detach()]
+        if not learn.step.n:  # nothing counts: a mean over nothing may be NaN and says nothing, unlike its gradients
+            own = [torch.zeros_like(value) for value in own]
+        values = [*own, *largest]
         names = ("the loss", "the objective", *(f"the gradient of {name}" for name, _ in params))
         return names, ~torch.stack([value.float() for value in values]).isfinite()
 

@@ -82,9 +82,9 @@ class Report(Callback):
     def after_batch(self, learn: Learner) -> None:
         """Count; show if it is time."""
         step = learn.step
-        self._batches += 1
         self._counted += step.n
-        if step.target is not None:
+        if step.target is not None and step.n:  # the mean over nothing is NaN, or 0
+            self._batches += 1
             loss = step.loss.detach().float()
             self._loss = (
                 loss.clone() if self._loss is None else self._loss.lerp(loss, max(1 / self._batches, _SMOOTHING))
