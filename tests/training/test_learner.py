@@ -11,7 +11,8 @@ from torch import nn
 
 from tests.training.toys import Net, Recorder, Stopper, batches, learner, snapshot
 from textxfer.batch import Batch, Loaders
-from textxfer.training import Accuracy, Callback, Learner, Linear, ParamSchedule, Perplexity, SlantedTriangular
+from textxfer.callbacks import EarlyStop
+from textxfer.training import Accuracy, Callback, Learner, Linear, Mean, ParamSchedule, Perplexity, SlantedTriangular
 from textxfer.training.dispatch import Dispatcher
 
 
@@ -48,6 +49,36 @@ def test_means_are_weighted_by_what_counts():
     assert results["loss"] == pytest.approx(each.item(), rel=1e-6)
     assert results["perplexity"] == pytest.approx(each.exp().item(), rel=1e-6)
     assert results["accuracy"] == 0.75
+
+
+def test_metrics_may_be_assigned():
+    learn = learner()
+    learn.metrics = [Mean(lambda pred, target: (pred - target).abs().mean(), "distance", "lower")]
+    assert learn.validate().keys() == {"loss", "distance"}
+    learn.lr_find(n_steps=3)
+    learn.fit(3, 0.0, [EarlyStop("distance", patience=1)])
+    assert len(learn.history.column("distance")) == 2
+    learn.metrics = ()
+    assert learn.validate().keys() == {"loss"}
+
+
+@pytest.mark.parametrize("name", ["fit", "epoch", "train_loss", "valid_loss", "seconds", "loss"])
+def test_a_metric_may_not_take_the_place_of_another_column(name):
+    metric = Mean(lambda pred, target: pred.mean(), name, "lower")
+    with pytest.raises(ValueError, match=f"called {name}"):
+        learner(metrics=[metric])
+    learn = learner()
+    with pytest.raises(ValueError, match=f"called {name}"):
+        learn.metrics = [metric]
+    assert learn.metrics == ()
+    assert learn.validate().keys() == {"loss"}
+
+
+def test_an_empty_loader_is_not_the_learners_own():
+    learn = learner()
+    results = learn.validate([])
+    assert list(results) == ["loss"]
+    assert results["loss"] != results["loss"], "it is NaN"
 
 
 def test_one_history_over_all_fits_and_evaluation_never_writes_it():

@@ -25,7 +25,7 @@ from textxfer.training.evaluation import predict, validate
 from textxfer.training.groups import Optimizer, apply_trainable, layer_groups
 from textxfer.training.history import History
 from textxfer.training.loop import compute, run_fit
-from textxfer.training.metrics import Loss, Metric, MetricGroup
+from textxfer.training.metrics import Loss, Metric, MetricGroup, validation_metrics
 from textxfer.training.pages import keep_pages
 from textxfer.training.param_schedule import ParamSchedule
 from textxfer.training.schedule import OneCycle, SlantedTriangular, one_cycle_momentum
@@ -51,6 +51,9 @@ class Learner(Generic[Model]):
         callbacks: Act in every fit of this learner.
         optimizer: How to build the optimizer; its moments live as long as the learner.
         device: Where to train; the GPU if there is one.
+
+    Raises:
+        ValueError: Two metrics have the same name, or one has that of another column of the history.
 
     Attributes:
         forward: The function called with `step.inputs`; the model unless a callback puts something around it.
@@ -81,7 +84,8 @@ class Learner(Generic[Model]):
         self.model: Model = model.to(self.device)
         self.loaders = loaders
         self.loss_fn = loss_fn
-        self.metrics = list(metrics)
+        self.pass_metrics = {True: MetricGroup([Loss()])}
+        self.metrics = metrics
         self.callbacks = list(callbacks)
         self.groups = layer_groups(model)
         self.optimizer = (optimizer or Optimizer()).build(self.groups)
@@ -100,9 +104,23 @@ class Learner(Generic[Model]):
         self.in_fit = False
         self.savepoint: tuple[int, int] | None = None
         self.resumed: TrainingState | None = None
-        self.pass_metrics = {True: MetricGroup([Loss()]), False: MetricGroup([Loss(), *self.metrics])}
         self.dispatch = Dispatcher([])
         self.fire = self.dispatch.table(training=True)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that validation computes beside the loss; assign others to compute those from the next pass on.
+
+        Raises:
+            ValueError: Two have the same name, or one is called like a column that the history has anyway.
+        """
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: Sequence[Metric]) -> None:
+        metrics = tuple(metrics)
+        self.pass_metrics[False] = validation_metrics(metrics)
+        self._metrics = metrics
 
     # ---- fitting -------------------------------------------------------------------------------------------------
 
@@ -209,7 +227,7 @@ class Learner(Generic[Model]):
         """Compute loss and metrics; fires no fit events, writes no history.
 
         Args:
-            loader: The batches; the learner's validation loader if None.
+            loader: The batches; the learner's validation loader if None. Of an empty one all figures are NaN.
 
         Returns:
             The figures by name, `loss` among them.
@@ -217,7 +235,7 @@ class Learner(Generic[Model]):
         Raises:
             ValueError: There is no loader.
         """
-        loader = loader or self.loaders.valid
+        loader = self.loaders.valid if loader is None else loader
         if loader is None:
             raise ValueError("this learner has no validation loader: pass one to validate()")
         return validate(self, loader)

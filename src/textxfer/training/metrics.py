@@ -29,10 +29,14 @@ __all__ = [
     "MetricGroup",
     "Perplexity",
     "SumMetric",
+    "validation_metrics",
 ]
 
 IGNORED = -100
 """The target that counts nowhere, as in `torch.nn.functional.cross_entropy`."""
+
+_COLUMNS = {"fit", "epoch", "train_loss", "valid_loss", "seconds"}
+"""What the history and the figures of a pass have beside the metrics."""
 
 F1Average = Literal["macro", "micro", "weighted", "binary"]
 
@@ -51,6 +55,23 @@ class Loss(SumMetric):
     def value(self, totals: Sequence[float]) -> float:
         """Return the mean."""
         return _ratio(*totals)
+
+
+def validation_metrics(metrics: Sequence[Metric]) -> MetricGroup:
+    """Return the metrics of a validation: the loss and the given ones.
+
+    Args:
+        metrics: Metrics of different names.
+
+    Raises:
+        ValueError: Two of them have the same name, or one has that of another column of the history.
+    """
+    group = MetricGroup([Loss(), *metrics])
+    if taken := sorted(_COLUMNS & {metric.name for metric in metrics}):
+        raise ValueError(
+            f"a metric cannot be called {' or '.join(taken)}: the history has a column of that name; give it another"
+        )
+    return group
 
 
 class Perplexity(Loss):
