@@ -138,7 +138,9 @@ def test_a_run_resumed_from_the_end_of_an_epoch_keeps_its_row(tmp_path):
 def test_a_run_resumed_from_a_state_between_fits_has_each_epoch_once(before, tmp_path):
     path, states = tmp_path / "log.csv", tmp_path / "states"
     lm_learner(CSVLog(path)).fit(1, 1e-3)  # an earlier run's row stays
-    learn = lm_learner(CSVLog(path), on("before_epoch", lambda learn: fail(learn) if learn.progress.epoch == 2 else None))
+    learn = lm_learner(
+        CSVLog(path), on("before_epoch", lambda learn: fail(learn) if learn.progress.epoch == 2 else None)
+    )
     for _ in range(before):
         learn.fit(1, 1e-3)
     learn.save(states)

@@ -54,7 +54,8 @@ class ClipGrad(Callback):
         params = [param for group in learn.optimizer.param_groups for param in group["params"]]
         self.norm = _total_norm([param.grad for param in params if param.grad is not None])
         if self._unseen and learn.step.update == learn.optimizer.step and _divides(learn.optimizer):
-            divisor = (self.norm / self.max_norm).clamp(min=1).float()  # torch takes no other type, whatever the weights
+            # In float32 whatever the weights are: torch takes no other type.
+            divisor = (self.norm / self.max_norm).clamp(min=1).float()
             learn.step.update = partial(_divided_update, learn.optimizer, divisor)
         else:
             torch.nn.utils.clip_grads_with_norm_(params, self.max_norm, self.norm)
