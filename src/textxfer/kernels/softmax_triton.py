@@ -37,6 +37,8 @@ def softmax_in_place(logits: Tensor, target: Tensor) -> Tensor:
 def _softmax(logits, target, losses, n_words, BLOCK: tl.constexpr):  # pyright: ignore  # Triton's language
     row = tl.program_id(0)
     start = logits + row.to(tl.int64) * n_words
+    # Read before the barriers of the first loop: the second one overwrites it, and warps need not wait for one another.
+    picked = tl.load(start + tl.load(target + row)).to(tl.float32)
     largest, total = -float("inf"), 0.0
     for first in range(0, n_words, BLOCK):
         word = first + tl.arange(0, BLOCK)
@@ -45,7 +47,7 @@ def _softmax(logits, target, losses, n_words, BLOCK: tl.constexpr):  # pyright: 
         total = total * tl.exp(largest - higher) + tl.sum(tl.exp(x - higher), 0)
         largest = higher
     log_total = largest + tl.log(total)
-    tl.store(losses + row, log_total - tl.load(start + tl.load(target + row)).to(tl.float32))
+    tl.store(losses + row, log_total - picked)
     for first in range(0, n_words, BLOCK):
         word = first + tl.arange(0, BLOCK)
         x = tl.load(start + word, mask=word < n_words, other=-float("inf")).to(tl.float32)
