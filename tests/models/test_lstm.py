@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from textxfer.kernels import PlainLSTM, PreparedLSTM, cpu_multiplies_bf16, lstm_reference
 from textxfer.models import WeightDropLSTM
@@ -90,6 +91,50 @@ def test_evaluation_prepares_the_weights_once_until_they_change(dtype: torch.dty
     lstm.train()
     assert lstm._prepared is None
     assert lstm.eval().draw_weights() is not lstm.draw_weights(), "with gradient, each call has its own graph"
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_evaluation_sees_what_fused_optimizers_wrote(dtype: torch.dtype | None) -> None:
+    lstm, x = WeightDropLSTM(INPUT, H).eval(), torch.randn(T, B, INPUT)
+    lstm.compute_dtype = dtype
+    optimizer = torch.optim.AdamW(lstm.parameters(), lr=0.1, fused=True)  # changes no tensor's version
+
+    def evaluated() -> Tensor:
+        with torch.no_grad():
+            return lstm(x)[0]
+
+    before = evaluated()
+    lstm(x)[0].sum().backward()
+    torch.testing.assert_close(evaluated(), before)
+    lstm(x)[0].sum().backward()
+    optimizer.step()
+    after = evaluated()
+    assert not torch.allclose(after, before)
+    torch.testing.assert_close(after, copy.deepcopy(lstm)(x)[0].detach())
+
+
+def test_eval_sees_what_was_written_to_data() -> None:
+    lstm, x = WeightDropLSTM(INPUT, H).eval(), torch.randn(T, B, INPUT)
+    lstm.compute_dtype = torch.bfloat16
+    with torch.no_grad():
+        before = lstm(x)[0]
+        lstm.weight_hh.data.mul_(-3)
+        assert not torch.allclose(lstm.eval()(x)[0], before)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_layer_made_in_inference_mode_evaluates_and_is_up_to_date(dtype: torch.dtype | None) -> None:
+    with torch.inference_mode():
+        lstm = WeightDropLSTM(INPUT, H).eval()
+    lstm.compute_dtype = dtype
+    x = torch.randn(T, B, INPUT)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            torch.testing.assert_close(lstm(x)[0], copy.deepcopy(lstm)(x)[0])
+    with torch.inference_mode():
+        before = lstm(x)[0]
+        lstm.weight_hh.mul_(-3)
+        assert not torch.allclose(lstm(x)[0], before)
 
 
 @pytest.mark.skipif(not cpu_multiplies_bf16(), reason="this CPU has no bfloat16 products")

@@ -26,7 +26,9 @@ class WeightDropLSTM(nn.Module):
     """An LSTM layer whose recurrent weights are dropped in training (Merity et al. 2017, section 2).
 
     The raw matrix is the parameter, under a plain name; the dropped one belongs to what `draw_weights` returns and
-    lives for one batch. In evaluation without gradient, what the kernel makes of the weights is kept until they change.
+    lives for one batch. In evaluation without gradient, what the kernel makes of the weights is kept until they change,
+    or until the layer is run with gradient or told to train or to evaluate. What is written to a parameter's `.data`
+    between two evaluations is not noticed: call `eval()` after it.
 
     Args:
         input_size: Features of the input, I.
@@ -78,15 +80,22 @@ class WeightDropLSTM(nn.Module):
             The layer, ready to run over any number of windows.
         """
         weights = LSTMWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        if self.training and self.dropout_weight:
-            kept = draw_kept(self.weight_hh.shape, self.dropout_weight, self.weight_hh.device)
-            return prepare_lstm(weights, self.compute_dtype, WeightDrop(kept, self.dropout_weight))
         if self.training or torch.is_grad_enabled():
-            return prepare_lstm(weights, self.compute_dtype)
+            self._prepared = None  # an update may follow, and torch's fused optimizers leave no trace of theirs
+            return prepare_lstm(weights, self.compute_dtype, self._draw_drop())
+        if any(weight.is_inference() for weight in weights):  # nothing tells when these change
+            return prepare_lstm(weights, self.compute_dtype, spans=self.spans)
         key = (self.compute_dtype, self.spans, *(_state_of(weight) for weight in weights))
-        if self._prepared is None or self._prepared[0] != key:
-            self._prepared = key, prepare_lstm(weights, self.compute_dtype, spans=self.spans)
-        return self._prepared[1]
+        prepared = self._prepared
+        if prepared is None or prepared[0] != key:
+            prepared = self._prepared = key, prepare_lstm(weights, self.compute_dtype, spans=self.spans)
+        return prepared[1]
+
+    def _draw_drop(self) -> WeightDrop | None:
+        if not (self.training and self.dropout_weight):
+            return None
+        kept = draw_kept(self.weight_hh.shape, self.dropout_weight, self.weight_hh.device)
+        return WeightDrop(kept, self.dropout_weight)
 
     def forward(
         self, x: Tensor, state: LayerState | None = None, weights: PreparedLSTM | None = None
@@ -106,9 +115,8 @@ class WeightDropLSTM(nn.Module):
         return (self.draw_weights() if weights is None else weights)(x, state)
 
     def train(self, mode: bool = True) -> WeightDropLSTM:
-        """Change between training and evaluation; training forgets the weights prepared for evaluation."""
-        if mode:
-            self._prepared = None
+        """Change between training and evaluation; both forget the weights prepared for evaluation."""
+        self._prepared = None
         return super().train(mode)
 
     def __getstate__(self) -> dict[str, Any]:
