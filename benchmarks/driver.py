@@ -28,6 +28,7 @@ import torch
 
 from benchmarks import ceilings, memory, results, timing
 from benchmarks.peers import Skip
+from textxfer.kernels import int8_is_usable
 from textxfer.models.precision import multiplies_bf16
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -70,6 +71,8 @@ class Options:
 
     def has(self, dtype: str) -> bool:
         """Whether the device computes in a dtype that is called as in `Impl`."""
+        if dtype == "int8":
+            return int8_is_usable(torch.device(self.device))
         return self.half or dtype not in ("bfloat16", "float16")
 
     def size(self, full: Any, quick: Any) -> Any:

@@ -334,6 +334,13 @@ def test_every_suite_has_a_table() -> None:
     assert shown >= set(command.SUITES)
 
 
+def test_8_bits_are_left_out_where_the_product_has_none() -> None:
+    gpu = replace(QUICK, device="cuda")
+    chosen = [each.dtype for case in classify.cases(gpu) for each in case.impls if gpu.has(each.dtype)]
+    assert "float32" in chosen and "int8" not in chosen
+    assert QUICK.has("int8")
+
+
 def test_sizes_on_a_gpu() -> None:
     names = [case.name for case in lm_step.cases(Options(device="cuda"))]
     assert names[:2] == ["v60k-b64", "v60k-b256"]
