@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import sys
+from functools import cache
+from types import ModuleType
+
 import pytest
 import torch
 from torch import Tensor
@@ -159,3 +163,38 @@ def test_a_graph_that_is_kept_gives_the_same_gradient_again() -> None:
     loss = linear_cross_entropy(lookup(ids, table, 1).squeeze(1), table, bias, target)
     first, second = (torch.autograd.grad(loss, weight, retain_graph=keep)[0] for keep in (True, False))
     assert torch.equal(first, second)
+
+
+@pytest.fixture
+def triton_kernel(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A stand-in for the module of the Triton kernel, which no launch has been tried of."""
+    module = ModuleType("textxfer.kernels.softmax_triton")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(linear_ce, "_triton_softmax", cache(linear_ce._triton_softmax.__wrapped__))
+    return module
+
+
+def test_triton_is_tried_once_per_device_and_dtype(triton_kernel: ModuleType) -> None:
+    tried = []
+    triton_kernel.softmax_in_place = lambda logits, target: tried.append((logits.device.type, logits.dtype))  # type: ignore[attr-defined]
+    for dtype in (torch.float32, torch.bfloat16, torch.float32):
+        assert linear_ce._triton_softmax(torch.device("cpu"), dtype) is triton_kernel.softmax_in_place
+    assert tried == [("cpu", torch.float32), ("cpu", torch.bfloat16)]
+
+
+def test_where_triton_cannot_run_torchs_functions_do_after_one_warning(triton_kernel: ModuleType) -> None:
+    def broken(logits: Tensor, target: Tensor) -> Tensor:
+        raise RuntimeError("Failed to find C compiler")
+
+    triton_kernel.softmax_in_place = broken  # type: ignore[attr-defined]
+    where = torch.device("cpu"), torch.float32
+    with pytest.warns(
+        UserWarning, match=r"on cpu.*apt install gcc python3-dev.*RuntimeError: Failed to find C compiler"
+    ):
+        assert linear_ce._triton_softmax(*where) is None
+    assert linear_ce._triton_softmax(*where) is None, "without a second warning, which would be an error here"
+
+
+def test_without_triton_nobody_is_warned(triton_kernel: ModuleType) -> None:
+    # The stand-in has no function to import, and a warning would be an error.
+    assert linear_ce._triton_softmax(torch.device("cpu"), torch.float32) is None

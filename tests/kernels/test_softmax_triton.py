@@ -6,8 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -61,6 +65,36 @@ def run_without_gpu(folder: Path, *arguments: str, **settings: str) -> str:
 def test_equals_torchs_functions(gpu: torch.device, dtype: torch.dtype, tolerance: float, vocab: int) -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
     compare(gpu, dtype, tolerance, vocab)
+
+
+@pytest.mark.cuda
+def test_runs_where_the_logits_are_whatever_the_current_device_is(gpu: torch.device) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one CUDA GPU, and this needs two")
+    compare(torch.device("cuda", 1), torch.float32, 1e-5, 100)
+
+
+def test_the_launch_is_on_the_device_of_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[object] = []
+
+    @contextmanager
+    def device_of(tensor: torch.Tensor) -> Iterator[None]:
+        events.append(tensor)
+        yield
+        events.append("back")
+
+    triton, language = ModuleType("triton"), ModuleType("triton.language")
+    triton.language = language  # type: ignore[attr-defined]
+    triton.jit = lambda kernel: {(2,): lambda *_, **options: events.append("launch")}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "triton", triton)
+    monkeypatch.setitem(sys.modules, "triton.language", language)
+    monkeypatch.delitem(sys.modules, "textxfer.kernels.softmax_triton", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    logits = torch.zeros(2, 3)
+    import_module("textxfer.kernels.softmax_triton").softmax_in_place(logits, torch.zeros(2, dtype=torch.int64))
+    del sys.modules["textxfer.kernels.softmax_triton"]  # made of stand-ins
+    assert events == [logits, "launch", "back"]
 
 
 def test_equals_torchs_functions_in_the_interpreter(tmp_path: Path) -> None:

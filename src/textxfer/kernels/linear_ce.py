@@ -11,6 +11,7 @@ backward pass, which has only to scale what is there.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -123,7 +124,7 @@ class _Head:
 
     def to_probabilities(self, logits: Tensor, x: Tensor, target: Tensor) -> Tensor:
         """Turn the logits of a chunk into probabilities in their place; return the loss of each token."""
-        if logits.is_cuda and (softmax := _triton_softmax()) is not None:
+        if logits.is_cuda and (softmax := _triton_softmax(logits.device, logits.dtype)) is not None:
             return softmax(logits, target)
         if logits.device.type != "cpu":
             log_p = logits.log_softmax(dim=1, dtype=torch.float32)
@@ -142,11 +143,26 @@ class _Head:
 
 
 @cache
-def _triton_softmax() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return the kernel, or None where Triton is missing; torch's functions then do."""
+def _triton_softmax(device: torch.device, dtype: torch.dtype) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return the kernel, or None where Triton is missing or cannot run it; torch's functions then do.
+
+    Triton compiles a part of itself when it is first used, so only a launch shows whether it works.
+    """
     try:
         from textxfer.kernels.softmax_triton import softmax_in_place
+
+        softmax_in_place(
+            torch.zeros(1, 1, dtype=dtype, device=device), torch.zeros(1, dtype=torch.int64, device=device)
+        )
     except ImportError:
+        return None
+    except Exception as error:  # Triton's, of the C compiler, of the driver
+        warnings.warn(
+            f"Triton does not work on {device}, so torch's functions compute the loss over the vocabulary, which takes "
+            "longer. Triton needs a C compiler and Python's header files; on Debian and Ubuntu: "
+            f"apt install gcc python3-dev. It said: {type(error).__name__}: {error}",
+            stacklevel=2,
+        )
         return None
     return softmax_in_place
 

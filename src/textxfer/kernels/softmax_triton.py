@@ -28,8 +28,9 @@ def softmax_in_place(logits: Tensor, target: Tensor) -> Tensor:
         The cross-entropy of each row in nats, float32, (N,).
     """
     losses = torch.empty(len(logits), device=logits.device)
-    if len(logits):
-        _softmax[(len(logits),)](logits, target, losses, logits.shape[1], BLOCK=_BLOCK, num_warps=_WARPS)  # pyright: ignore
+    with torch.cuda.device_of(logits):  # Triton launches on the current device, whichever the tensors are on
+        if len(logits):
+            _softmax[(len(logits),)](logits, target, losses, logits.shape[1], BLOCK=_BLOCK, num_warps=_WARPS)  # pyright: ignore
     return losses
 
 
