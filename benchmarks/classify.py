@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks import class_jobs, class_models, peers_fastai, peers_transformers, synthetic
 from benchmarks.class_models import DTYPES, Dtype, Sizes
 from benchmarks.driver import Case, Impl, Options, Work
-from benchmarks.peers import Skip
+from benchmarks.peers import checking
 from textxfer.models.precision import computing_in
 from textxfer.text import ClassBatches, TokenStore
 
@@ -180,21 +180,19 @@ def _check(sizes: Sizes, options: Options, dtypes: Sequence[Dtype] = tuple(DTYPE
     docs = [torch.from_numpy(source[row].astype(np.int64)) for row in range(len(source))]
     weights = class_models.model(sizes).state_dict()
     exact = class_models.reference(weights, sizes, docs)
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for dtype in dtypes:
         if not options.has(DTYPES[dtype]):
             continue
         predictor = class_models.predictor(sizes, source, dtype, options.device)
         found[f"textxfer-{dtype}"] = {"rel_err": _error(torch.from_numpy(predictor.predict_store(source)), exact)}
-    try:
+    with checking("fastai", found):
         # One by one: of a document shorter than a window, padded beside a longer one, fastai pools another state than
         # the last: it counts padding in front as padding behind.
         learn = _fastai(source, sizes, 1, options, shuffle=False)
-    except Skip:
-        return found
-    peers_fastai.load_classifier(learn, weights)
-    probabilities = peers_fastai.quiet(learn.get_preds)(dl=learn.dls.train)[0]
-    found["fastai"] = {"rel_err": _error(probabilities, exact)}
+        peers_fastai.load_classifier(learn, weights)
+        probabilities = peers_fastai.quiet(learn.get_preds)(dl=learn.dls.train)[0]
+        found["fastai"] = {"rel_err": _error(probabilities, exact)}
     return found
 
 

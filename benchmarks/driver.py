@@ -9,7 +9,7 @@ A case compares implementations (`Impl`) of the same work. `Impl.build()` makes 
 whose `run()` is one round of the timed work; it raises `Skip` where the implementation cannot take part, as
 `benchmarks.peers` does for one that is not installed. `Case.check()` returns figures
 by implementation; each of them must be finite and at most `Case.limit`. Ours ends the run otherwise, before anything is
-timed; a peer that computes something else is left out, for its time would mean nothing.
+timed; a peer that computes something else is left out, for its time would mean nothing, and so is one that raises.
 """
 
 from __future__ import annotations
@@ -27,14 +27,12 @@ from typing import Any, Literal
 import torch
 
 from benchmarks import ceilings, memory, results, timing
-from benchmarks.peers import Skip
+from benchmarks.peers import OURS, reason
 from textxfer.kernels import int8_is_usable
 from textxfer.models.precision import multiplies_bf16
 
 Figures = Mapping[str, Mapping[str, float]]
 """Figures by implementation."""
-OURS = "textxfer"
-"""How the names of our implementations begin."""
 
 
 @dataclass(frozen=True)
@@ -225,11 +223,8 @@ def _build(case: Case, options: Options, stack: ExitStack) -> tuple[dict[str, Wo
             stack.callback(work.close)
             for _ in range(options.size(case.warmups, 1)):
                 work.run()
-        except Skip as reason:
-            print(f"{case.name}: {impl.name} is left out: {reason}", flush=True)
-            continue
-        except torch.OutOfMemoryError:
-            print(f"{case.name}: {impl.name} is left out: out of memory", flush=True)
+        except Exception as error:
+            print(f"{case.name}: {impl.name} is left out: {reason(impl.name, error)}", flush=True)
             continue
         works[impl.name] = work
         held[impl.name] = timing.allocated(options) - before

@@ -24,6 +24,7 @@ from benchmarks import (
     lm_step,
     loss,
     lstm,
+    optim,
     peers,
     report,
     results,
@@ -161,6 +162,47 @@ def test_who_cannot_take_part_is_named(suite: Callable[..., None], capsys: pytes
     printed = capsys.readouterr().out
     assert "peer is left out: not installed" in printed
     assert "textxfer-new is left out: textxfer.kernels has no" in printed
+
+
+def test_a_peer_that_raises_is_left_out_and_ours_ends_the_run(
+    suite: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> Work:
+        raise RuntimeError("no compiler\nhere")
+
+    suite(Case("some", [impl("textxfer"), Impl("compiled", broken)], count=1))
+    driver.run("fake", QUICK)
+    printed = capsys.readouterr().out
+    assert "some: compiled is left out: RuntimeError: no compiler here\n" in printed
+    assert "| some | textxfer |" in printed and "| some | compiled |" not in printed
+    for name in ("textxfer-new", "model-fp32"):
+        suite(Case("some", [Impl(name, broken)], count=1))
+        with pytest.raises(RuntimeError, match="no compiler"):
+            driver.run("fake", QUICK)
+
+
+@pytest.mark.parametrize("name", ["plain", "textxfer-fp32"])
+def test_a_check_in_which_an_implementation_raises(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise RuntimeError("no compiler")
+
+    (case,) = loss.cases(QUICK)
+    ways = loss._ways(QUICK)
+    monkeypatch.setattr(loss, "_ways", lambda options: {**ways, name: ways[name]._replace(make=broken)})
+    if name == "plain":
+        assert driver.verify(case)[1] >= {"plain"}
+    else:
+        with pytest.raises(RuntimeError, match="no compiler"):
+            driver.verify(case)
+
+
+def test_the_optimizers_are_compared_on_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model = torch.nn.Linear(3, 2)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optim._ours(model)(1.0)
+    assert model.weight.device.type == "cpu"
 
 
 def test_chosen_cases_and_time(suite: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
