@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -146,6 +147,24 @@ def test_evaluation_keeps_no_states_and_training_does() -> None:
     model.eval()
     out = run(model, ids, LENGTHS, grad=False)
     assert out.raw is None and out.dropped is None
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-4), (torch.bfloat16, 0.1)])
+def test_parameters_of_other_dtypes(dtype: torch.dtype, tolerance: float) -> None:
+    model, ids = classifier(dropout=0.0), documents()
+    model.head.dropout_pooled.p = model.head.dropout_hidden.p = 0.0
+    # Of values that both dtypes have.
+    model.to(torch.bfloat16).float()
+    other = copy.deepcopy(model).to(dtype)
+    for training, grad in ((False, False), (False, True), (True, True)):
+        expected, found = (run(each.train(training), ids, LENGTHS, grad).logits for each in (model, other))
+        assert found.dtype == dtype
+        assert (found - expected).abs().max() < tolerance * expected.abs().max()
+    found.square().sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == dtype for p in other.parameters())
+    torch.testing.assert_close(
+        other.head.norm_pooled.running_mean.float(), model.head.norm_pooled.running_mean, rtol=0.02, atol=0.02
+    )
 
 
 def token_gradients(model: TextClassifier, lengths: list[int]) -> list[Tensor]:

@@ -33,6 +33,19 @@ def test_pooled_vectors_are_float32() -> None:
     assert concat_pool(torch.randn(4, 2, E).bfloat16(), torch.tensor([4, 2])).dtype == torch.float32
 
 
+def test_float64_is_pooled_in_float64() -> None:
+    plan = WindowPlan.build(LENGTHS, 4, None)
+    states = torch.randn(23, 5, E, dtype=torch.float64)
+    pieces = [(w, states[w.start : w.stop, w.skip : w.rows]) for w in plan.windows]
+    pool = StreamingPool(plan, E, torch.device("cpu"), torch.float64)
+    for window, piece in pieces:
+        pool.add(window, piece)
+    aligned = left_aligned(pieces, plan)
+    row = torch.cat([aligned[22, 0], aligned[:, 0].amax(dim=0), aligned[:, 0].mean(dim=0)])
+    for pooled in (concat_pool(aligned, plan.kept), pool.result()):
+        torch.testing.assert_close(pooled[0], row, rtol=1e-14, atol=0)
+
+
 def plan_and_pieces(max_tokens: int | None) -> tuple[WindowPlan, torch.Tensor, list]:
     plan = WindowPlan.build(LENGTHS, 4, max_tokens)
     states = torch.randn(23, 5, E)

@@ -78,7 +78,7 @@ class ClassifierOutput(NamedTuple):
     """What a classifier returns.
 
     Attributes:
-        logits: Unnormalized log-probabilities of the classes, (B, C), float32.
+        logits: Unnormalized log-probabilities of the classes, (B, C), in the parameters' dtype.
         raw: The pooled states before the output dropout, each document's in order from step 0 on and zero behind,
             (K, B, E). None in evaluation without gradient, where states are pooled as they come and not kept.
         dropped: The same after the output dropout.
@@ -153,7 +153,7 @@ class TextClassifier(nn.Module):
         return ClassifierOutput(self.head(states.pooled), states.raw, states.dropped, states.lengths)
 
     def features(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return the pooled vectors [last, maximum, mean] that the head sees, (B, 3E), float32.
+        """Return the pooled vectors [last, maximum, mean] that the head sees, (B, 3E), float32 or float64.
 
         Args and Raises: as `forward`.
         """
@@ -187,7 +187,7 @@ class TextClassifier(nn.Module):
 
     def _stream(self, ids: Tensor, plan: WindowPlan) -> PooledStates:
         """Pool the states as they come."""
-        pool = StreamingPool(plan, self.encoder.config.embed, ids.device)
+        pool = StreamingPool(plan, self.encoder.config.embed, ids.device, self.encoder.embedding.weight.dtype)
         for output in encode_windows(self.encoder, ids, plan):
             pool.add(output.window, output.dropped)
         return PooledStates(pool.result(), None, None, plan.kept.to(ids.device))

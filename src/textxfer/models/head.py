@@ -52,7 +52,7 @@ class HeadNorm(nn.Module):
     def _track(self, batch: Tensor) -> None:
         self.num_batches_tracked += 1
         # A tensor, not a number: no synchronization with the device.
-        share = (1 / self.num_batches_tracked).clamp(min=_MOMENTUM)
+        share = (1 / self.num_batches_tracked).clamp(min=_MOMENTUM).to(self.running_mean.dtype)
         variance, mean = torch.var_mean(batch, dim=0)
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance, share)
@@ -91,8 +91,8 @@ class ClassifierHead(nn.Module):
         self.dropout_hidden = HeadDropout(dropout_head)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Map pooled vectors, (B, F), to logits, (B, C)."""
-        x = self.dropout_pooled(self.norm_pooled(pooled))
+        """Map pooled vectors, (B, F), of any float dtype to logits, (B, C), in the parameters' dtype."""
+        x = self.dropout_pooled(self.norm_pooled(pooled.to(self.norm_pooled.weight.dtype)))
         x = self.hidden(x).relu()
         x = self.dropout_hidden(self.norm_hidden(x))
         return self.output(x)

@@ -19,9 +19,9 @@ def concat_pool(states: Tensor, lengths: Tensor) -> Tensor:
         lengths: Valid steps of each row, at least 1, (B,), on the device of `states`.
 
     Returns:
-        Pooled vectors in float32, (B, 3E).
+        Pooled vectors in float32, or in float64 if the states are, (B, 3E).
     """
-    states = states.float()
+    states = states.to(_pooled_dtype(states.dtype))
     step = torch.arange(len(states), device=states.device)[:, None, None]
     rows = torch.arange(len(lengths), device=states.device)
     last = states[lengths - 1, rows]
@@ -36,17 +36,20 @@ class StreamingPool:
         plan: The plan of the windows.
         features: Size of the states, E.
         device: Device of the states.
+        dtype: Dtype of the states; what is pooled is float64 if they are, and float32 otherwise.
     """
 
-    def __init__(self, plan: WindowPlan, features: int, device: torch.device) -> None:
+    def __init__(
+        self, plan: WindowPlan, features: int, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.plan = plan
         self._bounds = torch.stack([plan.first_kept, plan.lengths]).to(device)
-        self._last, self._total = torch.zeros(2, len(plan.lengths), features, device=device)
+        self._last, self._total = torch.zeros(2, len(plan.lengths), features, device=device, dtype=_pooled_dtype(dtype))
         self._peak = torch.full_like(self._total, -torch.inf)
 
     def add(self, window: Window, states: Tensor) -> None:
         """Take in the states of the documents `skip` to `rows` of a window, (steps, rows - skip, E)."""
-        states, rows = states.float(), slice(window.skip, window.rows)
+        states, rows = states.to(self._total.dtype), slice(window.skip, window.rows)
         step = torch.arange(window.start, window.stop, device=states.device)[:, None]
         first, stop = self._bounds[:, rows]
         outside = ((step < first) | (step >= stop)).unsqueeze(-1)
@@ -57,6 +60,11 @@ class StreamingPool:
         self._last[rows] = states[final, torch.arange(len(final), device=states.device)]
 
     def result(self) -> Tensor:
-        """Return the pooled vectors in float32, (B, 3E)."""
+        """Return the pooled vectors, (B, 3E)."""
         kept = self._bounds[1] - self._bounds[0]
         return torch.cat([self._last, self._peak, self._total / kept[:, None]], dim=-1)
+
+
+def _pooled_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return in what to pool: 16 bits are too few for a sum over a document."""
+    return torch.promote_types(dtype, torch.float32)
