@@ -121,7 +121,8 @@ pretrain-small: $(STAMP)  ## pretrain en-small on a CPU and release it (DATA="FI
 
 # In pieces of less than ten minutes, for a GPU that is lent for a short time: give the command again until it ends
 # with the released model; a piece that has not come to the end exits with 75. The first piece tokenizes DATA, which
-# needs no GPU and spaCy; the machine that trains needs $(OUT)/ids and $(OUT)/run.unfinished only.
+# needs no GPU and spaCy; the machine that trains needs $(OUT)/ids and $(OUT)/run.unfinished only. If that has no spaCy,
+# leave TEST out there, and give the command once more with TEST where spaCy and $(OUT) are: it releases anew.
 MINUTES ?= 9
 GPU_TEXTXFER = PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) -m textxfer
 BASE := --recipe small --direction both --embed 400 --hidden 1152 --layers 3 --max-vocab 30000 --batch-size 128 \
