@@ -156,7 +156,8 @@ def test_from_text_to_a_release_in_pieces(tmp_path, corpus, monkeypatch):
     card = json.loads((tmp_path / "models" / "en-base" / "card.json").read_text())
     command = card["directions"]["backward"]["command"]
     assert command.startswith("textxfer pretrain corpus.txt --breaks line --out run ")
-    assert "--tokenizer rules" in command and "--hidden 12" in command and "--store" not in command and "--stop-minutes" not in command
+    assert "--tokenizer rules" in command and "--hidden 12" in command
+    assert "--store" not in command and "--stop-minutes" not in command
     monkeypatch.setenv("TEXTXFER_MODELS", str(tmp_path / "models"))
     (tmp_path / "task.csv").write_text("text,label\n" + "\n".join(f"{d.text},{d.label}" for d in documents(30)))
     arguments = ["classify", str(tmp_path / "task.csv"), "--base", "en-base", "--out", str(tmp_path / "done")]
