@@ -73,6 +73,12 @@ def test_pieces_and_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(pieces(["abc", "", "de", "fghijkl", "m"])) == [["abc", "", "de"], ["fghijkl"], ["m"]]
     assert list(pieces([])) == []
     assert list(slices(["a", "b", "c"])) == [["a", "b"], ["c"]]
+    assert list(slices([])) == []
+
+
+def test_slices_of_long_chunks_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "SLICE_CHARACTERS", 5)
+    assert list(slices(["abc", "de", "f", "ghijklmn", "o"])) == [["abc", "de"], ["f"], ["ghijklmn"], ["o"]]
 
 
 def test_expanding_chunks_without_tokens() -> None:

@@ -32,7 +32,7 @@ def write(folder: Path | None, pieces: list[list[str]]) -> tuple[list[Shard], li
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-@pytest.mark.parametrize("limit", ["DISTINCT_CHUNKS", "ALL_CHUNKS", None])
+@pytest.mark.parametrize("limit", ["DISTINCT_CHUNKS", "DISTINCT_CHARACTERS", "ALL_CHUNKS", None])
 def test_shards_hold_the_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool, limit: str | None
 ) -> None:
@@ -62,6 +62,17 @@ def test_memory_holds_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 assert len(writer._numbering) == 1
                 assert not writer._numbers
     assert all(isinstance(shard, module.ShardOnDisk) for shard in writer.shards)
+
+
+def test_only_new_characters_fill_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DISTINCT_CHARACTERS", 10)
+    with workers(TOKENIZER, 1) as mapper:
+        writer = ShardWriter(TOKENIZER, mapper, None)
+        full = []
+        for text in ("abc def", "def abc", "abc ghij"):
+            writer.add(split_piece(TOKENIZER, [text]))
+            full.append(writer.full)
+    assert full == [False, False, True]
 
 
 def test_where_shards_end_changes_nothing_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

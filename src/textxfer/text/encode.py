@@ -18,7 +18,9 @@ from textxfer.text.tokenizer import ChunkTokenizer, Tokenizer
 PIECE_CHARACTERS = 1 << 20
 """Texts are dealt out in pieces of about this size, however many processes there are."""
 SLICE_CHUNKS = 1 << 12
-"""Distinct chunks are dealt out in slices of this many."""
+"""Distinct chunks are dealt out in slices of this many ..."""
+SLICE_CHARACTERS = 1 << 18
+"""... or of about this many characters: in scripts without spaces a chunk is a whole paragraph."""
 START = "\0"
 """The chunk that begins every document; no chunk of a text is equal to it. It stands for `xxbos`."""
 
@@ -78,8 +80,15 @@ def pieces(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def slices(chunks: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut distinct chunks into slices of `SLICE_CHUNKS`."""
-    return (chunks[first : first + SLICE_CHUNKS] for first in range(0, len(chunks), SLICE_CHUNKS))
+    """Cut distinct chunks into slices of `SLICE_CHUNKS`, or fewer if they are long; none is empty."""
+    first = size = 0
+    for i, chunk in enumerate(chunks):
+        if i > first and (i - first == SLICE_CHUNKS or size + len(chunk) > SLICE_CHARACTERS):
+            yield chunks[first:i]
+            first, size = i, 0
+        size += len(chunk)
+    if first < len(chunks):
+        yield chunks[first:]
 
 
 def split_piece(tokenizer: Tokenizer, texts: Sequence[str]) -> Piece:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,8 @@ from textxfer.text.workers import Mapper
 
 DISTINCT_CHUNKS = 1 << 19
 """A shard ends with the piece in which it comes to this many distinct chunks ..."""
+DISTINCT_CHARACTERS = 1 << 24
+"""... or to this many characters in them: in scripts without spaces a chunk is a whole paragraph ..."""
 ALL_CHUNKS = 1 << 24
 """... or to this many chunks."""
 _BLOCK = 1 << 20
@@ -130,11 +132,17 @@ class ShardWriter:
     @property
     def full(self) -> bool:
         """Whether the shard has to be finished."""
-        return len(self._numbering) >= DISTINCT_CHUNKS or self._n_chunks >= ALL_CHUNKS
+        return (
+            len(self._numbering) >= DISTINCT_CHUNKS
+            or self._n_characters >= DISTINCT_CHARACTERS
+            or self._n_chunks >= ALL_CHUNKS
+        )
 
     def add(self, piece: Piece) -> None:
         """Take the documents of a piece."""
+        known = len(self._numbering)
         numbers = self._numbering.of(piece.chunks)[piece.numbers]
+        self._n_characters += sum(map(len, islice(reversed(self._numbering), len(self._numbering) - known)))
         self._numbers.append(numbers)
         self._lengths.append(piece.lengths)
         self._n_chunks += len(numbers)
@@ -162,7 +170,7 @@ class ShardWriter:
         self._numbering = Numbering({START: 0})
         self._numbers: list[np.ndarray] = []
         self._lengths: list[np.ndarray] = []
-        self._n_chunks = 0
+        self._n_chunks = self._n_characters = 0
 
     def _tokens(self) -> Tokens:
         """Return the tokens of all distinct chunks of the shard."""
