@@ -87,7 +87,10 @@ def test_rules_of_fastai_without_its_defects(text: str, expected: str) -> None:
         ("a &amp; b &lt;i&gt; &#39;x&#x27; &eacute;", "a & b <i> 'x' é"),
         ("&amp;quot;twice&amp;quot;", '"twice"'),
         ("it #39;s haven #39;t #39;x quot;so quot; amp; on", "it's haven't 'x \"so \" & on"),
+        ("bug #1234; seen #24; wore #16; (#10; #00024;", "bug #1234; seen #24; wore #16; (#10; #00024;"),
+        ("#36;5 #039;x #00169; #151; #8217;", "$5 'x © — '"),
         ("?a=1&copy=2 &notanentity", "?a=1&copy=2 &notanentity"),
+        ("&timestamp; &notin; &notit; &ampere; &AMP;", "&timestamp; ∉ &notit; &ampere; &"),
         ("one<br />two<BR>three<br/>", "one\ntwo\nthree\n"),
         ("well @-@ known 1 @,@ 000", "well-known 1,000"),
         ("“x” ‘y’ „z” … \x91w\x92 \x96", "\"x\" 'y' \"z\" ... 'w' –"),  # noqa: RUF001

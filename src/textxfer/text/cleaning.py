@@ -5,12 +5,15 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from html.entities import codepoint2name, html5
 from itertools import groupby, islice
 from operator import eq
 
 # Every quantifier has a bound, so the cost is linear in the text whatever the text.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _DAMAGED_ENTITY = re.compile(r"(?<![\w&;])(#\d{2,5}|amp|apos|gt|lt|nbsp|quot);")
+# Others are numbers of something: "bug #1234;", "wore #24;".
+_DAMAGED_CODES = frozenset([*range(36, 40), *range(128, 160), *(code for code in codepoint2name if code >= 160)])
 _DAMAGED_APOSTROPHE = re.compile(r" #39;(?=(?:s|t|re|ve|ll|d|m)\b)")
 _DAMAGED_HINTS = ("#", "amp;", "apos;", "gt;", "lt;", "nbsp;", "quot;")
 _BREAK = re.compile(r"<[bB][rR]\s{0,8}/?>")
@@ -41,8 +44,8 @@ def clean(text: str, normalize: bool) -> str:
     """Resolve what is markup or accident of encoding rather than words.
 
     HTML entities are resolved if they are complete ("&amp;", twice if escaped twice) or clearly the rest of one
-    ("it #39;s"), never inside words ("camp;"). `<br />` is a line break. The split marks of WikiText are joined.
-    Characters that no encoding can hold become U+FFFD.
+    ("it #39;s"), never inside words ("camp;"), and no number that stands for itself ("bug #1234;"). `<br />` is a line
+    break. The split marks of WikiText are joined. Characters that no encoding can hold become U+FFFD.
 
     Args:
         text: Any text.
@@ -50,7 +53,7 @@ def clean(text: str, normalize: bool) -> str:
     """
     if ";" in text:
         if any(hint in text for hint in _DAMAGED_HINTS):
-            text = _DAMAGED_ENTITY.sub(r"&\1;", _DAMAGED_APOSTROPHE.sub("'", text))
+            text = _DAMAGED_ENTITY.sub(_completed, _DAMAGED_APOSTROPHE.sub("'", text))
         if "&" in text:
             text = _ENTITY.sub(_unescape, _ENTITY.sub(_unescape, text))
     if "<" in text:
@@ -114,5 +117,13 @@ def _rest_after(word: str, following: str, n: int) -> str:
     return rest if n == 1 and following.startswith(word) and not rest[0].isalnum() else ""
 
 
+def _completed(match: re.Match[str]) -> str:
+    """Give the rest of an entity its `&` back, if it is one."""
+    name = match[1]
+    return match[0] if name[0] == "#" and int(name[1:]) not in _DAMAGED_CODES else f"&{name};"
+
+
 def _unescape(match: re.Match[str]) -> str:
-    return html.unescape(match.group())
+    entity = match[0]
+    # Of a name that it does not know html.unescape resolves the beginning: "&timestamp;" has a "&times" in it.
+    return html.unescape(entity) if entity[1] == "#" else html5.get(entity[1:], entity)

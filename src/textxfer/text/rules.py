@@ -43,7 +43,11 @@ SPECIALS = (UNK, PAD, BOS, FLD, REP, WREP, UP, MAJ)
 """All special tokens in the order of their ids."""
 
 VERSION = 2
-"""Goes up whenever the same parameters give other tokens than before, in the rules or in `split_word`."""
+"""Goes up when the same parameters give other tokens than before, in the rules or in `split_word`.
+
+Models and stores of another version are refused. A correction that leaves nearly every text as it was does not raise
+it, or they would be lost for nothing: `clean` has since left "bug #1234;" and "&timestamp;" as they are.
+"""
 MAX_CHUNK = 256
 """Longer strings without white space are cut: they are no words, and spaCy takes quadratic time on them."""
 
