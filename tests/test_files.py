@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from textxfer.files import replacing, write_text
@@ -20,6 +22,16 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
         raise error
     assert path.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_a_link_stays_one_and_its_file_is_written(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "b.txt")
+    for text in ("new", "newer"):
+        write_text(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "disk" / "b.txt").read_text() == text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
 
 
 def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):

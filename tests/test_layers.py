@@ -24,7 +24,8 @@ PROGRAMS = frozenset(
 TOP = frozenset({"__init__", "__main__", "cli", "demo", "testing", "_tiny_training"})
 ALLOWED: dict[str, frozenset[str]] = {
     "batch": frozenset(),
-    "files": frozenset(),
+    "files": frozenset({"locks", "scratch"}),
+    "scratch": frozenset({"locks"}),
     "locks": frozenset(),
     "display": frozenset(),
     "chance": frozenset(),

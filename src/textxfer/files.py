@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from textxfer.scratch import aside, new_name, real, remove_leftovers, scratch
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room for more."""
@@ -28,23 +28,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; what was written there takes its place at the end, unless an error came.
 
     Args:
-        path: The file to write; its folder is made if it is not there.
+        path: The file to write; its folder is made if it is not there. If it is a link, the file that it leads to.
 
     Yields:
-        The temporary path, in the same folder.
+        The temporary path of an empty file in the same folder.
     """
-    path = Path(path)
-    scratch = _scratch(path)
+    path = real(path)
     with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, path.name)
-        try:
-            yield scratch
-            sync(scratch)
-            scratch.replace(path)
-        finally:
-            with suppress(OSError):  # of a disk that fails, and that is not what the caller has to know
-                scratch.unlink(missing_ok=True)
+        with scratch(path, folder=False) as part:
+            yield part
+            sync(part)
+            part.replace(path)
         sync(path.parent)
 
 
@@ -105,27 +101,23 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield an empty scratch folder that becomes `target` when the block ends without an error.
 
     Args:
-        target: Where the folder shall appear; its parents are made.
+        target: Where the folder shall appear; its parents are made. If it is a link, the folder that it leads to.
         replace: Whether an existing folder may be replaced. It is removed last; on Linux the two change their names in
             one step, elsewhere the old one has another name for a moment, and gets it back if the process dies then.
 
     Raises:
-        FileExistsError: If `target` exists and must not be replaced.
+        FileExistsError: If `target` exists and must not be replaced, before the block or after it.
     """
-    scratch = _scratch(target)
+    target = real(target)
     with _named(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(target.parent, target.name)
         if target.exists() and not replace:
             raise FileExistsError(f"{target} exists already")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        try:
-            yield scratch
-            _sync_all(scratch)
-            _swap(scratch, target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with scratch(target, folder=True) as part:
+            yield part
+            _sync_all(part)
+            _swap(part, target, replace)
         sync(target.parent)
 
 
@@ -133,45 +125,16 @@ def remove_folder(folder: Path) -> None:
     """Remove a folder, if it is there; at no moment has it its name and half of its files.
 
     Args:
-        folder: The folder.
+        folder: The folder. If it is a link, the link stays.
     """
-    scratch = _scratch(folder)
+    folder = real(folder)
     remove_leftovers(folder.parent, folder.name)
-    shutil.rmtree(scratch, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        folder.rename(scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove what processes of this machine began to write and were killed before they could tidy up.
-
-    A folder that was just being replaced gets its name back.
-
-    Args:
-        folder: Where they lie.
-        name: The name that they were to get; None: any.
-    """
-    middle = "*" if name is None else glob.escape(name)
-    for leftover in sorted(folder.glob(f".{middle}.{glob.escape(platform.node())}-*")):
-        found = _LEFTOVER.fullmatch(leftover.name)
-        if found is None or _is_running(int(found["process"])):
-            continue
-        target = folder / found["name"]
-        if found["kind"] == "old" and not target.exists():
-            leftover.rename(target)
-        elif leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                leftover.unlink()
-
-
-_LEFTOVER = re.compile(rf"\.(?P<name>.+)\.{re.escape(platform.node())}-(?P<process>\d+)\.(?P<kind>part|old)")
-
-
-def _scratch(path: Path, kind: str = "part") -> Path:
-    return path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.{kind}")
+    part = new_name(folder)
+    try:
+        folder.rename(part)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
@@ -195,30 +158,26 @@ def _sync_all(folder: Path) -> None:
         sync(path)
 
 
-def _is_running(process: int) -> bool:
-    if os.name != "posix":
-        return True  # there is no harmless way to ask
+def _swap(part: Path, target: Path, replace: bool) -> None:
+    """Let a finished folder take its name, or that of another folder."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # another user's; no number of a process
-        return True
-    return True
-
-
-def _swap(scratch: Path, target: Path) -> None:
-    if not target.exists():
-        scratch.rename(target)
-    elif not _exchange(scratch, target):
-        old = _scratch(target, "old")
+        if not target.exists():
+            part.rename(target)
+            return
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+    if not replace:  # another process or thread was faster
+        raise FileExistsError(f"{target} exists already")
+    if _exchange(part, target):
+        return
+    with aside(target) as old:
         target.rename(old)
         try:
-            scratch.rename(target)
+            part.rename(target)
         except BaseException:
             old.rename(target)
             raise
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:

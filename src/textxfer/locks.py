@@ -1,4 +1,4 @@
-"""A lock on a file, for what only one process or thread may do at a time, such as a download."""
+"""Locks on files and folders, for what only one process or thread may do at a time, such as a download."""
 
 from __future__ import annotations
 
@@ -35,6 +35,39 @@ def alone(path: Path) -> Iterator[None]:
         file.close()
 
 
+def hold(path: Path, *, wait: bool = True) -> int | None:
+    """Take the lock on a file or folder that is there.
+
+    Args:
+        path: The file or folder.
+        wait: Whether to wait for another who has it.
+
+    Returns:
+        A descriptor; closing it frees the lock. None where there are no such locks, see `alone`.
+
+    Raises:
+        BlockingIOError: Another has the lock, and `wait` is off.
+        FileNotFoundError: `path` is gone, perhaps since this waited.
+    """
+    if fcntl is None:
+        return None
+    try:
+        # Some network drives lock only what is open for writing.
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except PermissionError:  # another user's
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(descriptor, path):
+            return descriptor
+        raise FileNotFoundError(f"{path} is gone")
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError | FileNotFoundError):
+            raise
+        return None  # a file system without locks
+
+
 def _locked(path: Path) -> IO[bytes]:
     while True:
         file = path.open("ab")
@@ -44,6 +77,14 @@ def _locked(path: Path) -> IO[bytes]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # a file system without locks
             return file
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        if _is_at(file.fileno(), path):
             return file
         file.close()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has its name; one question, for it may lose the name at any moment."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

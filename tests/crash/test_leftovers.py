@@ -7,11 +7,13 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from safetensors import SafetensorError
 
-from textxfer import files
+from textxfer import files, locks
 from textxfer.files import new_folder, remove_folder, remove_leftovers, replacing, system_errors, write_text
 
 
@@ -84,7 +86,86 @@ def test_a_folder_is_removed_under_another_name(tmp_path, monkeypatch):
     remove_folder(tmp_path / "a")
     remove_folder(tmp_path / "a")
     assert names(tmp_path) == []
-    assert [f".a.{platform.node()}-{os.getpid()}.part"] in seen
+    assert any(len(now) == 1 and now[0].startswith(f".a.{platform.node()}-{os.getpid()}-") for now in seen)
+
+
+def test_what_this_process_left_is_not_taken_for_what_it_writes(tmp_path):
+    stem = f".a.{platform.node()}-{os.getpid()}"
+    (tmp_path / f"{stem}.old").mkdir()  # of a thread that died, or of an earlier process of the same number
+    (tmp_path / f"{stem}-0123abcd.part").mkdir()
+    with new_folder(tmp_path / "b") as scratch:
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == [scratch.name, "a"]
+
+
+@pytest.mark.skipif(locks.fcntl is None, reason="needs locks")
+@pytest.mark.parametrize("process", ["own", "dead"])
+def test_what_somebody_has_locked_is_left_alone_whatever_its_number(tmp_path, dead, process):
+    """Two containers may have one name, and number their processes alike."""
+    number = os.getpid() if process == "own" else dead
+    other = tmp_path / f".a.{platform.node()}-{number}-0123abcd.part"
+    other.mkdir()
+    lock = locks.hold(other)
+    assert lock is not None
+    write_text(tmp_path / "a", "")
+    assert names(tmp_path) == [other.name, "a"]
+    os.close(lock)
+    write_text(tmp_path / "a", "")
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("with_locks", [True, False])
+def test_threads_write_the_same_folder_and_file(tmp_path, monkeypatch, with_locks):
+    if not with_locks:
+        monkeypatch.setattr(locks, "fcntl", None)
+    together = Barrier(4, timeout=30)
+
+    def write(number: int) -> None:
+        for _ in range(10):
+            together.wait()
+            with new_folder(tmp_path / "a", replace=True) as scratch:
+                (scratch / "file").write_text(f"{number}")
+            write_text(tmp_path / "b", f"{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert names(tmp_path) == ["a", "b"]
+    assert names(tmp_path / "a") == ["file"]
+
+
+def test_a_folder_that_appeared_meanwhile_is_not_replaced(tmp_path):
+    with pytest.raises(FileExistsError, match="a exists already"), new_folder(tmp_path / "a") as scratch:
+        (scratch / "mine").touch()
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "another's").touch()
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["another's"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+@pytest.mark.parametrize("dangling", [False, True])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_behind_a_link_is_written_where_the_link_leads(tmp_path, monkeypatch, at_once, dangling):
+    if not at_once:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    disk = tmp_path / "disk"
+    (tmp_path / "link").symlink_to(disk / "a")
+    if not dangling:
+        (disk / "a").mkdir(parents=True)
+    for name in ("one", "two"):
+        with new_folder(tmp_path / "link", replace=True) as scratch:
+            (scratch / name).touch()
+        assert (names(tmp_path), names(disk), names(disk / "a")) == (["disk", "link"], ["a"], [name])
+    remove_folder(tmp_path / "link")
+    assert (names(tmp_path), names(disk)) == (["disk", "link"], [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="makes links")
+def test_a_link_that_was_left_is_removed_and_not_what_it_leads_to(tmp_path, dead):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / f".a.{platform.node()}-{dead}.part").symlink_to(tmp_path / "disk")
+    write_text(tmp_path / "a", "")
+    assert names(tmp_path) == ["a", "disk"]
 
 
 def test_a_full_disk_names_the_file(tmp_path):
