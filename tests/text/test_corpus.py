@@ -203,6 +203,24 @@ def test_folders(tmp_path: Path) -> None:
     assert len(list(read_folder(tmp_path, on_empty="skip"))) == 3
 
 
+def test_hidden_folders_and_files_are_no_classes_and_documents(tmp_path: Path) -> None:
+    for name in ("1.txt", ".2.txt", ".ipynb_checkpoints/1-checkpoint.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, f"text of {name}")
+    assert [(d.text, d.label) for d in read_folder(tmp_path)] == [("text of 1.txt", None)]
+    hidden = tmp_path / ".ipynb_checkpoints"  # asked for by name it is read
+    assert [d.text for d in read_folder(hidden)] == ["text of .ipynb_checkpoints/1-checkpoint.txt"]
+
+
+def test_links_that_lead_nowhere_are_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "1.txt", "one")
+    (tmp_path / "2.txt").symlink_to(tmp_path / "1.txt")
+    assert len(list(read_folder(tmp_path))) == 2
+    (tmp_path / "3.txt").symlink_to(tmp_path / "absent.txt")
+    with pytest.raises(DataError, match=r"3\.txt: the link leads to .*absent\.txt, which is not there"):
+        read_folder(tmp_path)
+
+
 def test_running_text(tmp_path: Path) -> None:
     wiki = write(tmp_path / "wiki.txt", "\n = One = \n\nfirst\n = = Part = = \n\nx = 1\n\n = Two = \n\nsecond\n")
     texts = [" ".join(d.text.split()) for d in read_text(wiki, "wiki")]

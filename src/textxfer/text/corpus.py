@@ -106,7 +106,8 @@ def read_folder(
     """Read one document per file.
 
     If the folder has sub-folders with matching files, these are the classes and files beside them do not count;
-    otherwise its files are documents without labels. Files are read in the order of their names.
+    otherwise its files are documents without labels. Files are read in the order of their names. What begins with a
+    dot is left out, such as `.ipynb_checkpoints`.
 
     Args:
         path: The folder.
@@ -120,7 +121,7 @@ def read_folder(
 
     Raises:
         FileNotFoundError: No such folder.
-        DataError: No file matches; while iterating for a bad file.
+        DataError: No file matches, or one is a link that leads nowhere; while iterating for a bad file.
     """
     check_on_empty(on_empty)
     check_errors(errors)
@@ -128,8 +129,8 @@ def read_folder(
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    files = [(file, file.parent.name) for file in sorted(root.glob(f"*/{pattern}")) if file.is_file()]
-    named = files or [(file, None) for file in sorted(root.glob(pattern)) if file.is_file()]
+    files = [(file, file.parent.name) for file in _matching(root, f"*/{pattern}")]
+    named = files or [(file, None) for file in _matching(root, pattern)]
     if not named:
         raise DataError(f"{root}: neither the folder nor its sub-folders hold a file {pattern}; pass pattern=")
 
@@ -203,6 +204,19 @@ def _passages(file: Path, lines: Iterable[str], breaks: Breaks) -> Iterator[str]
         after_blank = blank
     if passage:
         yield "".join([*begun, *passage])
+
+
+def _matching(root: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder that match, in the order of their names."""
+    found = []
+    for path in sorted(root.glob(pattern)):
+        if any(part[0] == "." and part != ".." for part in path.relative_to(root).parts):
+            continue
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path}: the link leads to {path.readlink()}, which is not there; mend or remove it")
+        if path.is_file():
+            found.append(path)
+    return found
 
 
 def _whole(file: Path, lines: Iterable[str]) -> str:
