@@ -133,6 +133,43 @@ def test_another_store_is_refused_or_replaced(tmp_path: Path, change: dict[str, 
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
+def test_a_store_that_was_finished_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    def meanwhile(docs: list[Document]) -> Iterator[Document]:
+        yield from DOCS
+        build(tmp_path / "store", docs)
+
+    with pytest.raises(DataError, match="holds a store with other documents; pass overwrite=True"):
+        build(tmp_path / "store", meanwhile(DOCS[:9]))
+    assert len(TokenStore.open(tmp_path / "store")) == 9
+    shutil.rmtree(tmp_path / "store")
+    assert len(build(tmp_path / "store", meanwhile(DOCS))) == len(DOCS)  # an equal one is no obstacle
+    shutil.rmtree(tmp_path / "store")
+    assert len(build(tmp_path / "store", meanwhile(DOCS[:9]), overwrite=True)) == len(DOCS)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("label", [float("nan"), float("-inf")])
+def test_a_number_that_is_not_finite_is_no_label(tmp_path: Path, label: float) -> None:
+    build(tmp_path / "store", [Document("good", 1.0, 1)])
+    with pytest.raises(DataError, match=r"row 7: the label .* is no finite number; correct it or remove the row"):
+        build(tmp_path / "store", [Document("good", 1.0, 1), Document("bad", label, 7)], overwrite=True)
+    assert TokenStore.open(tmp_path / "store").values.tolist() == [1.0]
+
+
+def test_labels_like_those_of_another_store_are_of_its_kind() -> None:
+    labels = {"single": "a", "multi": ("a",), "number": 1.5}
+    stores = {kind: build(None, [Document("x", label, 1)]) for kind, label in labels.items()}
+    for kind, store in stores.items():
+        for other, label in labels.items():
+            if kind == other:
+                assert build(None, [Document("x", label, 1)], tokenizer=None, like=store).label_kind == kind
+                continue
+            with pytest.raises(DataError, match=f"row 3: .* is of kind '{other}', those of the store .* '{kind}'"):
+                build(None, [Document("x", label, 3)], tokenizer=None, like=store)
+        assert build(None, ["no label"], tokenizer=None, like=store).labels.tolist() == [-1]
+    assert build(None, [Document("x", 2.0, 1)], tokenizer=None, like=build(None, ["x"])).label_kind == "number"
+
+
 def test_other_folders_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("precious")

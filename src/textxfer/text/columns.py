@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
-from textxfer.text.document import DataError, Document, LabelKind, label_kind, unsound
+from textxfer.text.document import DataError, Document, Label, LabelKind, label_kind, unsound
 from textxfer.text.encode import Numbering
 from textxfer.text.source import SourceHash
 
@@ -71,9 +72,10 @@ class Columns:
     Args:
         folder: A folder for files; None keeps all in memory.
         classes: The classes that labels must belong to; empty: any.
+        wanted: The kind that labels must be of, that of the store they are to be like; None: any.
     """
 
-    def __init__(self, folder: Path | None, classes: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path | None, classes: Iterable[str] = (), wanted: LabelKind | None = None) -> None:
         self._folder = folder
         self.source = SourceHash()
         self.n_documents = 0
@@ -83,7 +85,7 @@ class Columns:
         self.labels, self.label_ids, self.numbers = (
             self._column(kind, name) for kind, name in (("q", "labels"), ("q", "label_ids"), ("d", "numbers"))
         )
-        self._allowed = frozenset(classes)
+        self._allowed, self._wanted = frozenset(classes), wanted
         for name in self._allowed:
             _check_name(name, f"the class {name!r}")
         self.n_tokens = 0
@@ -93,7 +95,8 @@ class Columns:
         """Take note of each document and pass its text on.
 
         Raises:
-            DataError: A label that is not among the classes or holds NUL, or labels of different kinds.
+            DataError: A label that is not among the classes, holds NUL or is no finite number, or labels of different
+                kinds.
         """
         for document in as_documents(documents):
             self.n_documents += 1
@@ -133,17 +136,14 @@ class Columns:
             self.labels.append(-1)
             self.numbers.append(np.nan)
             return
-        kind = label_kind(label)
-        if self.kind is None:
-            self.kind = kind
-        elif kind != self.kind:
-            raise DataError(
-                f"row {document.row}: the label {label!r} is of kind {kind!r}, those before are of kind {self.kind!r}; "
-                "all labels must be class names, tuples of class names, or numbers"
-            )
+        self._check_kind(document.row, label)
         if not isinstance(label, str | tuple):
-            self.labels.append(0)
+            if not isfinite(label):
+                raise DataError(
+                    f"row {document.row}: the label {label!r} is no finite number; correct it or remove the row"
+                )
             self.numbers.append(label)
+            self.labels.append(0)
             return
         names = (label,) if isinstance(label, str) else label
         if self._allowed and (unknown := [name for name in names if name not in self._allowed]):
@@ -157,6 +157,21 @@ class Columns:
         if not isinstance(label, str):
             for number in numbers:
                 self.label_ids.append(number)
+
+    def _check_kind(self, row: int, label: Label) -> None:
+        """Refuse a label of another kind than the others."""
+        kind = label_kind(label)
+        if self._wanted not in (None, kind):
+            raise DataError(
+                f"row {row}: the label {label!r} is of kind {kind!r}, those of the store given as like= are of kind "
+                f"{self._wanted!r}; read both in the same way (numeric=, label_separator=)"
+            )
+        if self.kind not in (None, kind):
+            raise DataError(
+                f"row {row}: the label {label!r} is of kind {kind!r}, those before are of kind {self.kind!r}; "
+                "all labels must be class names, tuples of class names, or numbers"
+            )
+        self.kind = kind
 
     def _mapped(self, column: Column, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         values, mapped = column.values(), self._column("q", "mapped")

@@ -88,7 +88,7 @@ class TokenStore:
             max_vocab: Largest size of a counted vocabulary, special tokens included.
             min_count: Leave out tokens seen less often; at least 1.
             classes: The class names that labels must belong to, such as a model's; empty: those of the documents.
-            like: Use tokenizer, vocabulary and, if it has some, classes of this store: for validation and test.
+            like: Use tokenizer, vocabulary and, if it has labels, their kind and classes: for validation and test.
             n_workers: Number of processes that tokenize; the result does not depend on it.
             overwrite: Replace a folder that holds a different store.
             progress: Show on the standard error stream how far it has come, and at the end MB/s and tokens/s.
@@ -97,20 +97,20 @@ class TokenStore:
             The store, new or opened.
 
         Raises:
-            DataError: No documents, a label that `like` does not have, or a different store in the folder.
+            DataError: No documents, a label that `like` cannot have, or a different store in the folder.
             ValueError: Arguments that contradict each other.
         """
         if like is not None:
             if vocab is not None and vocab != like.vocab:
                 raise ValueError("vocab and like.vocab differ; give one of them")
             vocab = like.vocab
-        classes = tuple(classes) if like is None else tuple(like.classes)
+        classes, kind = (classes, None) if like is None else (like.classes, like._built.known_kind)
         tokenizer = _tokenizer_for(tokenizer, like)
         if vocab is not None and (missing := [token for token in tokenizer.specials if token not in vocab]):
             raise ValueError(f"the vocabulary lacks special tokens of {tokenizer}: {', '.join(missing)}")
         if vocab is None and extend is None and (pieces := getattr(tokenizer, "pieces", None)):
             vocab = Vocab(pieces)  # all that a tokenizer of pieces can return: nothing is unknown
-        recipe = Recipe(tokenizer, vocab, extend, max_vocab, min_count, classes)
+        recipe = Recipe(tokenizer, vocab, extend, max_vocab, min_count, tuple(classes), kind)
         target = None if path is None else Path(path)
         return cls(build(target, documents, recipe, Work(n_workers, overwrite, progress)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from textxfer.files import new_folder
+from textxfer.files import FULL, new_folder
 from textxfer.text.columns import Columns, as_documents
-from textxfer.text.document import Corpus, DataError, Document
+from textxfer.text.document import Corpus, DataError, Document, LabelKind
 from textxfer.text.encode import pieces, split_piece
 from textxfer.text.progress import Throughput
 from textxfer.text.shards import Shard, ShardWriter, counts, final_ids
@@ -40,6 +39,7 @@ class Recipe:
         max_vocab: Largest size of a counted vocabulary.
         min_count: Smallest count of its tokens.
         classes: The classes that labels must belong to; empty: those of the documents.
+        kind: The kind that labels must be of, which changes nothing about the result; None: any.
     """
 
     tokenizer: Tokenizer
@@ -48,6 +48,7 @@ class Recipe:
     max_vocab: int
     min_count: int
     classes: tuple[str, ...]
+    kind: LabelKind | None = None
 
     def to_dict(self, source: str) -> dict[str, Any]:
         """Return what identifies the result, given the hash of the documents."""
@@ -94,8 +95,9 @@ def build(path: Path | None, documents: Iterable[Document | str], recipe: Recipe
     with _explained(path), new_folder(path, replace=True) as folder:
         built = _build(folder, documents, recipe, work)
         write_rest(folder, built)
-        if existing and not repeatable:  # raises if another store is not to be replaced; an equal one may be
-            _reused(path, existing, built.meta["recipe"], work.overwrite)
+        # Raises if there is a different store, by now also that of another process; an equal one may be replaced.
+        if not work.overwrite and (there := _existing(path, False)):
+            _reused(path, there, built.meta["recipe"], False)
         del built  # closes its maps, which some systems demand before removing their files
         shutil.rmtree(folder / _SCRATCH)
     return read_store(path, verify=False)
@@ -115,7 +117,7 @@ def _build(folder: Path | None, documents: Iterable[Document | str], recipe: Rec
     if folder is not None:
         scratch = folder / _SCRATCH
         scratch.mkdir()
-    columns = Columns(scratch, recipe.classes)
+    columns = Columns(scratch, recipe.classes, recipe.kind)
     shown = Throughput(work.progress, len(documents) if isinstance(documents, Sized) else None)
     shards = _tokenize(documents, columns, recipe.tokenizer, work.n_workers, scratch, shown)
     vocab, n_types = _vocabulary(shards, recipe)
@@ -246,7 +248,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
         raise DataError(
             f"{path}: no room to write the store ({error.strerror}); nothing was left behind. Free some space, about "

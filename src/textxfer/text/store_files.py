@@ -79,6 +79,11 @@ class Built:
         """Kind of the labels."""
         return self.meta["label_kind"]
 
+    @property
+    def known_kind(self) -> LabelKind | None:
+        """Kind of the labels; None if there are none to tell it."""
+        return self.label_kind if self.classes or self.label_kind != "single" else None
+
 
 def id_dtype(vocab: Vocab) -> np.dtype[Any]:
     """The smallest type that holds all ids of a vocabulary."""
