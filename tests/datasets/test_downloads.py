@@ -56,6 +56,23 @@ def test_a_file_that_is_there_is_checked_and_not_fetched(site: Site, address: st
     assert site.asked == []
 
 
+def test_an_empty_file_of_known_size(site: Site, tmp_path: Path) -> None:
+    site.files["/empty"] = b""
+    assert download(f"{site.url}/empty", tmp_path / "empty", size=0).read_bytes() == b""
+    assert names(tmp_path) == {"empty"}
+
+
+def test_a_file_that_is_there_needs_no_lock(
+    site: Site, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(f"{path}: a folder that cannot be written")
+
+    monkeypatch.setattr(downloads, "alone", refused)
+    (tmp_path / "a.zip").write_bytes(CONTENT)
+    assert download(address, tmp_path / "a.zip", sha256=SUM) == tmp_path / "a.zip"
+
+
 @pytest.mark.parametrize("validators", [{"ETag": '"one"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}])
 def test_a_broken_connection_is_resumed(site: Site, address: str, tmp_path: Path, validators: dict[str, str]) -> None:
     site.validators, site.cuts = validators, [120_000]

@@ -99,7 +99,7 @@ def test_nothing_is_asked_of_the_network_unasked(places, monkeypatch):
         pretrained.find("en-base")
     for place in ("package", "cache"):
         assert str(places[place] / "en-base") in str(error.value)
-    assert "make pretrain-gpu" in str(error.value) and "there are en-base, en-small" in str(error.value)
+    assert "make pretrain-gpu" in str(error.value) and str(error.value).endswith("there are none on this machine")
     assert "not on this machine; made by: make pretrain-gpu" in pretrained.describe("en-base")
     with pytest.raises(DataError, match="no pretrained model is called 'xx'"):
         pretrained.describe("xx")
@@ -121,6 +121,17 @@ def test_a_download_is_whole_and_asked_for_once(made, places, site, monkeypatch)
     assert [path.name for path in places["cache"].iterdir()] == ["en-toy"]
     with pytest.raises(DataError, match="has no model 'en-other'; it has 'en-toy'"):
         pretrained.find("en-other")
+
+
+def test_an_empty_folder_in_the_cache_is_no_download(made, places, site):
+    target = places["cache"] / "en-toy"
+    target.mkdir(parents=True)
+    assert same(pretrained.find("en-toy", url=site.url, progress=False), made)
+    shutil.rmtree(target)
+    (target / "forward").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"en-toy: holds no model, neither pair\.json nor config\.json; move it away"):
+        pretrained.find("en-toy", url=site.url, progress=False)
+    assert (target / "forward").is_dir()
 
 
 def test_a_download_that_breaks_leaves_no_model_and_goes_on(made, places, site, tmp_path):
@@ -224,7 +235,7 @@ def test_commands_take_a_name(made, places, tmp_path, capsys):
     assert shown.count("language model") == 2 and "language model, backward: " in shown
     assert main(["finetune", str(table), "--base", "en-tony", "--out", str(tmp_path / "x")]) == 2
     assert "no pretrained model 'en-tony'" in (error := capsys.readouterr().err)
-    assert "there are en-base, en-small, en-toy" in error
+    assert "there are en-toy" in error  # not those that are only written down
 
 
 def test_the_wheel_holds_the_model_that_ships(made, tmp_path):

@@ -55,6 +55,7 @@ def receive(order: Order, part: Part) -> None:
     if order.size is not None and part.length > order.size:
         part.remove()
     if order.size is not None and part.length == order.size:
+        part.path.touch()  # of an empty file there is no part yet
         return
     validator = part.validator(order.url) if part.length else None
     try:

@@ -59,9 +59,10 @@ def download(
     _check_arguments(url, max_bytes, retries, timeout)
     order = Order(url, size, max_bytes if size is None else size, timeout, progress)
     target = Path(target)
+    if _is_there(target, size, sha256):  # perhaps where nothing can be written, not even a lock
+        return target
     with alone(target.with_name(f".{target.name}.lock")):
-        if target.exists():
-            check_file(target, size, sha256)
+        if _is_there(target, size, sha256):  # another process brought it while this one waited
             return target
         if progress:
             print(f"downloading {url} to {target.absolute()}", file=sys.stderr, flush=True)
@@ -85,6 +86,13 @@ def check_file(path: Path, size: int | None = None, sha256: str | None = None) -
     """
     if wrong := _difference(path, size, sha256):
         raise DataError(f"{path}: {wrong}; the file is damaged or another one: delete it and download it again")
+
+
+def _is_there(target: Path, size: int | None, sha256: str | None) -> bool:
+    if target.exists():
+        check_file(target, size, sha256)
+        return True
+    return False
 
 
 def _fetch(order: Order, part: Part, retries: int, sleep: Callable[[float], None]) -> None:

@@ -132,7 +132,8 @@ def is_model(folder: Path) -> bool:
 
 
 def _known() -> str:
-    return f"there are {', '.join(names())}"
+    here = [name for name in names() if any(map(is_model, places(name).values()))]
+    return f"there are {', '.join(here)}" if here else "there are none on this machine"
 
 
 def _nowhere(name: str, looked: Mapping[str, Path]) -> str:

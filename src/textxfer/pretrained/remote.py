@@ -50,14 +50,16 @@ def fetch(name: str, url: str, target: Path, *, progress: bool = True) -> Path:
         The target.
 
     Raises:
-        DataError: The address has no such model, or the files are not what the index says.
+        DataError: The address has no such model, the files are not what the index says, or the target holds something
+            else.
     """
     address = url.rstrip("/")
     if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
         raise DataError(f"the address of models must begin with http:// or https:// and a host, not be {url!r}")
     with alone(target.with_name(f".{target.name}.lock")):
-        if target.exists():  # another process brought it while this one waited
+        if _holds_model(target):  # another process brought it while this one waited
             return target
+        _make_room(target)
         files = _files(name, f"{address}/{INDEX}", progress)
         scratch = target.with_name(f".{target.name}.download")
         _tidy(scratch, files)
@@ -82,7 +84,7 @@ def write_index(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     index: dict[str, list[dict[str, Any]]] = {}
-    for model in sorted(path for path in folder.glob("*") if any((path / mark).is_file() for mark in _MARKS)):
+    for model in sorted(path for path in folder.glob("*") if _holds_model(path)):
         paths = sorted(path for path in model.rglob("*") if path.is_file())
         entries = [(path.relative_to(model).as_posix(), path) for path in paths]
         index[model.name] = [
@@ -93,6 +95,18 @@ def write_index(folder: str | Path) -> Path:
         raise DataError(f"{folder}: no sub-folder holds a model; write one with `textxfer release --out`")
     write_json(folder / INDEX, index)
     return folder / INDEX
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / mark).is_file() for mark in _MARKS)
+
+
+def _make_room(target: Path) -> None:
+    """Remove an empty folder that has the name of a model; what holds something is not ours to remove."""
+    if target.is_dir() and not any(target.iterdir()):
+        target.rmdir()
+    elif target.exists():
+        raise DataError(f"{target}: holds no model, neither {' nor '.join(_MARKS)}; move it away and try again")
 
 
 def _files(name: str, url: str, progress: bool) -> list[File]:
