@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from textxfer.text.files import fingerprint
+from textxfer.text.store_files import meta_checksum
 from textxfer.text.tokenizers import tokenizer_from_dict
 
 Files = dict[str, bytes]
@@ -139,12 +140,13 @@ def mend_artifact(files: Files) -> Files:
 
 
 def mend_store(files: Files) -> Files:
-    """Fingerprints, and lengths and checksums of the files with numbers."""
+    """Fingerprints, lengths and checksums."""
 
     def mend(meta: dict[str, Any]) -> None:
         meta["fingerprints"]["vocab"], meta["fingerprints"]["tokenizer"] = _prints(files)
         for name, entry in meta["files"].items():
             entry |= {"bytes": len(files[name]), "crc32": zlib.crc32(files[name])}
+        meta["crc32"] = meta_checksum(meta)
 
     return _mended(files, "meta.json", mend)
 

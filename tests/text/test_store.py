@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,6 +287,35 @@ def test_damaged_stores(tmp_path: Path, name: str, damage: str) -> None:
         build(tmp_path / "store")
     assert len(build(tmp_path / "store", overwrite=True)) == len(DOCS)
     assert len(TokenStore.open(tmp_path / "store")) == len(DOCS)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("meta.json", lambda meta: meta["classes"].reverse()),
+        ("meta.json", lambda meta: meta["recipe"].update(source=None)),
+        ("vocab.json", lambda vocab: vocab["counts"].reverse()),
+        ("tokenizer.json", lambda tokenizer: tokenizer["rules"].update(name="2018")),
+    ],
+)
+def test_damage_that_still_makes_sense(tmp_path: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    build(tmp_path / "store")
+    path = tmp_path / "store" / name
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    with pytest.raises(DataError, match=rf"{name}: (the checksum does not match|\d+ bytes, expected)"):
+        TokenStore.open(tmp_path / "store")
+
+
+def test_stores_that_were_written_without_these_checksums(tmp_path: Path) -> None:
+    build(tmp_path / "store")
+    path = tmp_path / "store" / "meta.json"
+    meta = json.loads(path.read_text())
+    del meta["crc32"], meta["files"]["vocab.json"], meta["files"]["tokenizer.json"]
+    path.write_text(json.dumps(meta))
+    assert len(TokenStore.open(tmp_path / "store")) == len(DOCS)
+    assert len(build(tmp_path / "store", tokenizer=NoTokenizer())) == len(DOCS)
 
 
 def test_files_of_different_stores_do_not_mix(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@
 | `meta.json` | see below; written last |
 
 `meta.json` holds `format`; `documents` and `tokens`; `types`, the number of distinct tokens before the vocabulary was
-cut; `label_kind` (`single`, `multi`, `number`) and `classes`; `source`, what the documents were read from, if known; `files`, bytes and CRC-32 of each file with numbers;
+cut; `label_kind` (`single`, `multi`, `number`) and `classes`; `source`, what the documents were read from, if known; `files`, bytes and CRC-32 of each other file;
 `fingerprints` of vocabulary, tokenizer and, if it has some, rules; `recipe`, all that decides the contents, with the SHA-256 of the source
-(texts, labels, rows). D stands for the number of documents.
+(texts, labels, rows); `crc32`, the CRC-32 of all that as JSON in ASCII with sorted keys. Older stores have no `crc32`, and in `files` only the
+files with numbers. D stands for the number of documents.
 
 A store is written under a temporary name and renamed when it is complete and flushed. Equal documents of one source and an
 equal recipe give equal bytes, whatever the number of processes.
@@ -23,6 +24,7 @@ equal recipe give equal bytes, whatever the number of processes.
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Iterable
@@ -103,9 +105,10 @@ def write_rest(folder: Path, built: Built) -> None:
         save_array(folder / f"{name}.npy", array)
     built.vocab.save(folder / VOCAB)
     write_json(folder / TOKENIZER, built.tokenizer.to_dict())
-    names = [IDS, *(f"{name}.npy" for name in built.arrays)]
+    names = [IDS, *(f"{name}.npy" for name in built.arrays), VOCAB, TOKENIZER]
     files = {name: {"bytes": (folder / name).stat().st_size, "crc32": _checksum(folder / name)} for name in names}
-    write_json(folder / META, {**built.meta, "files": files})
+    meta = {**built.meta, "files": files}
+    write_json(folder / META, {**meta, "crc32": meta_checksum(meta)})
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -169,7 +172,8 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
         raise DataError(f"{path / VOCAB}: lacks special tokens of the tokenizer: {', '.join(missing)}; {AGAIN}")
     if vocab is not None and vocab != stored:
         raise DataError(f"{path}: {differing_vocabs(stored, vocab)}; build it again with vocab= or like=")
-    for name in (IDS, *(f"{name}.npy" for name in names)):
+    noted = [name for name in (VOCAB, TOKENIZER) if name in files]
+    for name in (IDS, *(f"{name}.npy" for name in names), *noted):
         _check_file(path / name, files.get(name), verify)
     ids = _map_ids(path / IDS, id_dtype(stored), meta["tokens"])
     if verify:
@@ -177,6 +181,8 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
     arrays = {name: _read_array(path / f"{name}.npy") for name in names}
     check_shapes(path, arrays, meta["documents"])
     check_values(path, arrays, meta["tokens"], len(meta["classes"]))
+    if verify and meta.get("crc32") not in (None, meta_checksum(meta)):
+        raise DataError(f"{path / META}: the checksum does not match, the file is damaged; {AGAIN}")
     return Built(path, ids, arrays, stored, tokenizer, meta)
 
 
@@ -188,6 +194,15 @@ def differing_vocabs(stored: Vocab, wanted: Vocab) -> str:
     return (
         f"the store's vocabulary and the one asked for differ: id {i} is {stored.tokens[i]!r} and {wanted.tokens[i]!r}"
     )
+
+
+def meta_checksum(meta: dict[str, Any]) -> int | None:
+    """Return the CRC-32 of the contents of `meta.json`, its own left out; None if they are nested too deep for one."""
+    try:
+        text = json.dumps({key: value for key, value in meta.items() if key != "crc32"}, sort_keys=True)
+    except RecursionError:
+        return None
+    return zlib.crc32(text.encode("ascii"))
 
 
 def _checksum(path: Path) -> int:
