@@ -135,6 +135,9 @@ def test_rows_of_a_split(tmp_path: Path) -> None:
         list(read_csv(path, "text", "label", only=("split", "test")))
     with pytest.raises(DataError, match="no row has 'dev' in column 'split'; the values there are 'train', 'test'"):
         list(read_csv(path, "text", only=("split", "dev")))
+    spelled = write(tmp_path / "spelled.csv", "split,text\ntrain,a\nvalid,b\nTrain,c\n")
+    with pytest.raises(DataError, match=r"row 3 \(line 4\): column 'split' has 'Train', and 'train' is asked for"):
+        list(read_csv(spelled, "text", only=("split", "train")))
     with pytest.raises(DataError, match="no column 'fold'; there are 'split', 'text', 'label'"):
         read_csv(path, "text", only=("fold", "1"))
     with pytest.raises(ValueError, match="only= must be a column and a value"):

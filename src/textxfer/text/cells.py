@@ -147,6 +147,9 @@ class _Taker:
         if value == self._value:
             self._found = True
             return True
+        if value.casefold() == self._value.casefold():  # one of two spellings would be left out without a word
+            column = self._cells.only[0] if self._cells.only else ""
+            raise CellError(f"column {column!r} has {value!r}, and {self._value!r} is asked for: spell both alike")
         if not self._found and len(self._seen) < _MOST_SEEN:
             self._seen[value] = None
         return False
