@@ -39,11 +39,24 @@ def test_the_cards_have_a_checksum_of_each_file(tmp_path: Path, data: list[str])
     source = json.loads((tmp_path / "a" / "run.json").read_text())["source"]
     assert source["files"] == described(data[0], data[2], str(more))
     assert (source["train"]["documents"], source["test"]["documents"]) == (40 + 30 + 30, 20)
-    base = str(tmp_path / "a" / "language-model")
-    assert main(["finetune", data[0], "--base", base, "--out", str(tmp_path / "b")]) == 0
+    # The folder of a run stands for the model in it: here the language model, not the classifier.
+    assert main(["finetune", data[0], "--base", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
     source = json.loads((tmp_path / "b" / "run.json").read_text())["source"]
     assert source["files"] == described(data[0])
     assert source["train"]["documents"] + source["valid"]["documents"] == 40
+
+
+def test_a_run_stands_for_its_model(tmp_path: Path, data: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    assert main(["classify", *data, "--tokenizer", "rules", "--out", run]) == 0
+    told = []
+    for folder, language in ((run, run), (f"{run}/model", f"{run}/language-model")):
+        capsys.readouterr()
+        assert main(["predict", folder, "a red cat"]) == 0
+        assert main(["evaluate", folder, data[2]]) == 0
+        assert main(["generate", language, "--tokens", "3", "--seed", "1"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1] and told[0].count("\n") > 5
 
 
 def test_the_card_of_a_finetuned_model_names_its_file_and_its_base(

@@ -122,7 +122,9 @@ class FinetuneConfig(Resumable):
     """Train a pretrained language model on a task's text."""
 
     data: Path = option(help=_DATA, positional=True)
-    base: Path = option(help="folder of the pretrained language model, or a name such as en-small")
+    base: Path = option(
+        help="folder of the pretrained language model or of the run that made it, or a name such as en-small"
+    )
     max_rows: int | None = option(None, help="read only the first N documents", within=AT_LEAST_1)
     valid: float = option(0.1, help="share of the documents held out for the perplexity", within=SHARE)
     epochs: int | None = option(None, help="epochs, instead of the recipe's", within=AT_LEAST_1)
@@ -134,7 +136,9 @@ class ClassifyConfig(Resumable, NewTokenizer):
 
     data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
     label: str = option("label", help="column of the class name")
-    base: Path | None = option(None, help="folder of a pretrained language model, or a name such as en-small")
+    base: Path | None = option(
+        None, help="folder of a pretrained language model or of the run that made it, or a name such as en-small"
+    )
     from_scratch: bool = option(False, help="classifier from random weights, without any language model")
     test: Path | None = option(None, help="labelled documents to report on; else a held-out share of DATA")
     split_column: str | None = option(
@@ -171,7 +175,7 @@ class ClassifyConfig(Resumable, NewTokenizer):
 class EvaluateConfig(Reading):
     """Report how a classifier does on labelled documents."""
 
-    model: Path = option(help="folder of a classifier", positional=True)
+    model: Path = option(help="folder of a classifier, or of the run that made it", positional=True)
     data: Path = option(help=f"labelled documents: {_DATA}", positional=True)
     label: str = option("label", help="column of the class name")
     max_rows: int | None = option(None, help="read only the first N documents", within=AT_LEAST_1)
@@ -184,7 +188,7 @@ class EvaluateConfig(Reading):
 class PredictConfig(Reading):
     """Predict the classes of documents."""
 
-    model: Path = option(help="folder of a classifier", positional=True)
+    model: Path = option(help="folder of a classifier, or of the run that made it", positional=True)
     texts: tuple[str, ...] = option((), help="texts to classify, each an argument", positional=True)
     data: Path | None = option(None, help=f"documents to classify: {_DATA}")
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
@@ -196,7 +200,9 @@ class PredictConfig(Reading):
 class GenerateConfig:
     """Write text with a language model."""
 
-    model: Path = option(help="folder of a language model, or a name such as en-small", positional=True)
+    model: Path = option(
+        help="folder of a language model or of the run that made it, or a name such as en-small", positional=True
+    )
     prompt: str = option("", help="beginning of the text")
     tokens: int = option(100, help="tokens to write", within=AT_LEAST_0)
     temperature: float = option(

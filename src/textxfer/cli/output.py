@@ -25,6 +25,19 @@ from textxfer.training import Learner
 RUN = "run.json"
 
 
+def model_of(folder: Path, *, language: bool = False) -> Path:
+    """Return the model folder within the output folder of a command; any other folder as it is.
+
+    Args:
+        folder: What a user names as a model.
+        language: Whether a language model is wanted: `classify` writes one beside its classifier.
+    """
+    if not (folder / RUN).is_file():
+        return folder
+    tuned = folder / "language-model"
+    return tuned if language and tuned.is_dir() else folder / "model"
+
+
 def check_out(config: Training) -> None:
     """Refuse an output folder that holds something, before any work is done.
 

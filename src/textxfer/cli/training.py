@@ -8,6 +8,7 @@ from pathlib import Path
 from textxfer import ulmfit
 from textxfer.artifact import Artifact, ArtifactError, load_artifact
 from textxfer.cli.config import CHOSEN, NewTokenizer, Training
+from textxfer.cli.output import model_of
 from textxfer.directions import DIRECTIONS, Direction, load_directions
 from textxfer.models import LanguageModel
 from textxfer.plan import peak_memory, plan
@@ -23,13 +24,14 @@ def load_bases(folder: Path) -> dict[Direction, Artifact]:
     """Read pretrained language models, by the direction in which they read.
 
     Args:
-        folder: Their folder, or the name of a pretrained model, see `textxfer.pretrained`.
+        folder: Their folder, that of the run that made them, or the name of a pretrained model, see
+            `textxfer.pretrained`.
 
     Raises:
         ArtifactError: The folder is missing or damaged, or holds classifiers.
         DataError: There is neither such a folder nor such a model.
     """
-    bases = load_directions(resolve(folder))
+    bases = load_directions(resolve(model_of(folder, language=True)))
     if not all(isinstance(base.model, LanguageModel) for base in bases.values()):
         raise ArtifactError(f"{folder} holds a classifier; a language model is needed here")
     return bases

@@ -14,7 +14,7 @@ import torch
 from textxfer.artifact import load_artifact, load_language_model
 from textxfer.cli import pictures
 from textxfer.cli.config import EvaluateConfig, GenerateConfig, PredictConfig, ShowConfig
-from textxfer.cli.output import RUN
+from textxfer.cli.output import RUN, model_of
 from textxfer.cli.reading import open_corpus, read_documents
 from textxfer.directions import model_folders
 from textxfer.evaluate import evaluate as evaluate_probabilities
@@ -71,7 +71,7 @@ def _check_target(out: Path | None, data: Path | None) -> None:
 
 def _predictor(config: EvaluateConfig | PredictConfig) -> Predictor:
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Predictor.load(config.model, device, config.dtype)
+    return Predictor.load(model_of(config.model), device, config.dtype)
 
 
 def _table(rows: list[int], predictions: list[Prediction], classes: list[str]) -> str:
@@ -85,7 +85,7 @@ def _table(rows: list[int], predictions: list[Prediction], classes: list[str]) -
 
 def generate(config: GenerateConfig) -> None:
     """Write texts that continue the prompt, one below the other; of a pair the model that reads forward writes."""
-    model, artifact = load_language_model(model_folders(resolve(config.model))[0])
+    model, artifact = load_language_model(model_folders(resolve(model_of(config.model, language=True)))[0])
     try:
         texts = generate_texts(
             model,
