@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from textxfer.cli.config import Reading
+from textxfer.cli.common import Reading
 from textxfer.cli.reading import Words, open_corpus, read_documents
 from textxfer.text import DataError, Document
 

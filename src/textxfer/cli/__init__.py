@@ -14,6 +14,7 @@ from typing import Any
 
 from textxfer import __version__
 from textxfer.cli import config as configs
+from textxfer.cli.common import Training
 from textxfer.cli.signals import Terminated, heeded
 from textxfer.files import FULL
 from textxfer.options import add_options, parse
@@ -80,7 +81,7 @@ def _together(config: Any) -> Iterator[None]:
     from textxfer import distributed
     from textxfer.text.document import DataError
 
-    if not isinstance(config, configs.Training):
+    if not isinstance(config, Training):
         raise DataError("this command is run by one process: start it without torchrun")
     place = distributed.start(config.device, config.timeout_minutes)
     if place.is_main:

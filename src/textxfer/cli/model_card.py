@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from textxfer.artifact import Artifact
-from textxfer.cli.config import CHOSEN, FinetuneConfig, PretrainConfig
+from textxfer.cli.common import CHOSEN
+from textxfer.cli.config import FinetuneConfig, PretrainConfig
 from textxfer.cli.prepared import describe_files
 from textxfer.text import Vocab
 from textxfer.text.rules import BOS

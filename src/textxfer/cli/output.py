@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from textxfer import __version__, distributed, plots, ulmfit
-from textxfer.cli.config import Training
+from textxfer.cli.common import Training
 from textxfer.cli.states import run_id
 from textxfer.directions import Direction, mark_pair
 from textxfer.evaluate import Evaluation

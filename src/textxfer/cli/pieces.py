@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from textxfer import distributed
 from textxfer.callbacks import SaveEvery
-from textxfer.cli.config import Resumable
+from textxfer.cli.common import Resumable
 from textxfer.cli.signals import SIGNALS, end
 from textxfer.cli.states import keep_states, unfinished
 from textxfer.files import write_json

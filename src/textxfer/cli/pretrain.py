@@ -10,7 +10,8 @@ from typing import Any
 
 from textxfer import distributed, ulmfit
 from textxfer.artifact import Artifact
-from textxfer.cli.config import FinetuneConfig, PretrainConfig, Resumable
+from textxfer.cli.common import Resumable
+from textxfer.cli.config import FinetuneConfig, PretrainConfig
 from textxfer.cli.output import check_out, describe, write_run
 from textxfer.cli.pieces import deadline_of, fit, timed
 from textxfer.cli.prepared import Files, describe_files, general_data, prepare_only

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from textxfer.cli.config import Reading
+from textxfer.cli.common import Reading
 from textxfer.text import DataError, Document, read_csv, read_folder, read_jsonl, read_parquet, read_text
 from textxfer.text.document import Corpus, OnEmpty
 from textxfer.text.packed import PACKINGS

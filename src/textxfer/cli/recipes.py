@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from textxfer.cli.config import PretrainConfig, Training
+from textxfer.cli.common import Training
+from textxfer.cli.config import PretrainConfig
 from textxfer.presets import LAPTOP, preset
 from textxfer.recipe import Recipe
 from textxfer.recipe import Training as Numbers

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from textxfer import distributed
 from textxfer.callbacks import SaveEvery
-from textxfer.cli.config import PretrainConfig, Resumable
+from textxfer.cli.common import Resumable
+from textxfer.cli.config import PretrainConfig
 from textxfer.files import remove_folder, remove_leftovers, write_json
 from textxfer.options import to_json
 from textxfer.task import TaskData

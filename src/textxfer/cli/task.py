@@ -7,7 +7,8 @@ from typing import Any
 
 from textxfer import distributed
 from textxfer.artifact import Artifact
-from textxfer.cli.config import VALID, ClassifyConfig
+from textxfer.cli.common import VALID
+from textxfer.cli.config import ClassifyConfig
 from textxfer.cli.prepared import describe_files
 from textxfer.cli.reading import Words, read_documents
 from textxfer.cli.training import new_tokenizer

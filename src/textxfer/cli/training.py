@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textxfer import ulmfit
 from textxfer.artifact import Artifact, ArtifactError, load_artifact
-from textxfer.cli.config import CHOSEN, NewTokenizer, Training
+from textxfer.cli.common import CHOSEN, NewTokenizer, Training
 from textxfer.cli.output import model_of
 from textxfer.directions import DIRECTIONS, Direction, load_directions
 from textxfer.models import LanguageModel
