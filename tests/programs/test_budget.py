@@ -251,7 +251,8 @@ def base(table):
 
 def run(table, *more: str) -> tuple[int, dict]:
     out = table.parent / "out"
-    options = ["--out", str(out), "--tokenizer", "rules", "--recipe", "laptop", "--replace"]
+    options = ["--out", str(out), "--recipe", "laptop", "--replace"]
+    options += [] if "--base" in more else ["--tokenizer", "rules"]
     code = main(["classify", str(table), *options, *more])
     return code, json.loads((out / "run.json").read_text())["results"] if (out / "run.json").is_file() else {}
 
