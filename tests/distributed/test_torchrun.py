@@ -59,7 +59,6 @@ def test_a_killed_process_is_restarted_and_the_run_ends_as_an_unbroken_one(text:
     assert whole.out.count("vocabulary:") == 1  # one process speaks
     broken = torchrun(["1", "6", *pretrain(text, "broken")], "--standalone", "--max-restarts", "1", script=KILLED)
     assert broken.code == 0, broken.out
-    assert "hears no more from another one" in broken.out
     assert "started again by torchrun: going on from" in broken.out
     one, other = weights(text, "whole"), weights(text, "broken")
     assert one.keys() == other.keys()

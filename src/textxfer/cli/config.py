@@ -66,7 +66,7 @@ class ClassifyConfig(Resumable, NewTokenizer):
     from_scratch: bool = option(False, help="classifier from random weights, without any language model")
     test: Path | None = option(None, help="labelled documents to report on; else a held-out share of DATA")
     split_column: str | None = option(
-        None, help="column of DATA that says `train` or `test`, instead of --test; rows with another word are left out"
+        None, help="column of DATA that says `train` or `test`, instead of --test (rows with another word are left out)"
     )
     valid: float | None = option(
         None, help="share of DATA held out where no other option says what is, 0.1 if left out", within=SHARE
