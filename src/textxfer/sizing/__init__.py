@@ -1,8 +1,10 @@
 """A recipe fitted to a time: `pace` measures the task's rates, `ladder` and `budget` do the arithmetic.
 
-    sized = fit_to(data, base, minutes=10)
-    language = sized.finetune(base)
-    learn = ulmfit.classify(data, None if language is None else language.model.encoder, recipe=sized.recipe)
+```python
+sized = fit_to(data, base, minutes=10)
+language = sized.finetune(base)
+learn = ulmfit.classify(data, None if language is None else language.model.encoder, recipe=sized.recipe)
+```
 
 What is measured is thrown away: the trainings that follow are those of a run without measuring.
 """
