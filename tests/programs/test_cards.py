@@ -46,6 +46,21 @@ def test_the_cards_have_a_checksum_of_each_file(tmp_path: Path, data: list[str])
     assert source["train"]["documents"] + source["valid"]["documents"] == 40
 
 
+def test_data_may_go_while_a_command_trains(tmp_path: Path, data: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    after_epoch, noted = SaveEvery.after_epoch, described(data[0], data[2])
+
+    def gone(self: SaveEvery, learn: object) -> None:
+        for path in (data[0], data[2]):
+            Path(path).unlink(missing_ok=True)
+        after_epoch(self, learn)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SaveEvery, "after_epoch", gone)
+    out = tmp_path / "out"
+    assert main(["classify", *data, "--from-scratch", "--tokenizer", "rules", "--out", str(out)]) == 0
+    assert not Path(data[0]).exists()
+    assert json.loads((out / "run.json").read_text())["source"]["files"] == noted
+
+
 def test_a_run_stands_for_its_model(tmp_path: Path, data: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run = str(tmp_path / "run")
     assert main(["classify", *data, "--tokenizer", "rules", "--out", run]) == 0

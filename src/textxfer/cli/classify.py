@@ -57,6 +57,7 @@ class Job:
         directions: In which to read.
         laptop: What fits the recipe to the time, if that is asked for; then no states are kept.
         deadline: When to stop at a saved state.
+        source: What the run card says of the text; known from the start, for files may be gone at the end.
     """
 
     config: ClassifyConfig
@@ -67,6 +68,7 @@ class Job:
     directions: tuple[Direction, ...]
     laptop: Laptop | None
     deadline: float | None
+    source: dict[str, Any]
 
     def base(self, direction: Direction) -> Artifact | None:
         """Return the pretrained model that reads in a direction."""
@@ -93,7 +95,7 @@ def classify(config: ClassifyConfig) -> None:
     laptop = None
     if config.minutes is not None:
         laptop = Laptop(config, recipe, data, test, bases, directions, started)
-    job = Job(config, recipe, data, test, bases, directions, laptop, deadline)
+    job = Job(config, recipe, data, test, bases, directions, laptop, deadline, source_of(config, data, test))
     if config.dry_run:
         for direction in directions:
             if len(directions) > 1:
@@ -131,7 +133,7 @@ def _run_all(job: Job) -> None:
         results = {"error_rate": _summary(runs), "seconds": seconds(), "runs": runs}
         if job.laptop is not None:
             results["laptop"] = job.laptop.card()
-        write_run(config, trained, job.data, results, report=report, source=source_of(config, job.data, job.test))
+        write_run(config, trained, job.data, results, report=report, source=job.source)
     if job.laptop is None:
         forget_states(config)
 
