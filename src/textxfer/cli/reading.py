@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from textxfer.cli.common import Reading
 from textxfer.text import DataError, Document, read_csv, read_folder, read_jsonl, read_parquet, read_text
@@ -36,47 +37,19 @@ def open_corpus(
     Raises:
         DataError: If columns are asked of running text or of a folder, or the file cannot be read.
     """
-    encoding, errors, text, on_empty = options.encoding, options.errors, list(options.text), _on_empty(options)
-    kind = "" if path.is_dir() else _kind(path)
+    kind, text = "" if path.is_dir() else _kind(path), list(options.text)
     if kind not in _TABLES:
         if only is not None or label_separator is not None or numeric:
             raise DataError(f"{path}: has no columns; several classes, numbers and splits need {', '.join(_TABLES)}")
         return _without_columns(path, options, label)
+    shared: dict[str, Any] = {"label_separator": label_separator, "numeric": numeric, "only": only}
+    shared |= {"errors": options.errors, "on_empty": _on_empty(options)}
     if kind == ".parquet":
-        return read_parquet(
-            path,
-            text,
-            label,
-            label_separator=label_separator,
-            numeric=numeric,
-            only=only,
-            errors=errors,
-            on_empty=on_empty,
-        )
+        return read_parquet(path, text, label, **shared)
+    shared["encoding"] = options.encoding
     if kind in (".jsonl", ".ndjson"):
-        return read_jsonl(
-            path,
-            text,
-            label,
-            label_separator=label_separator,
-            numeric=numeric,
-            only=only,
-            encoding=encoding,
-            errors=errors,
-            on_empty=on_empty,
-        )
-    return read_csv(
-        path,
-        text,
-        label,
-        label_separator=label_separator,
-        numeric=numeric,
-        only=only,
-        delimiter=_delimiter(options),
-        encoding=encoding,
-        errors=errors,
-        on_empty=on_empty,
-    )
+        return read_jsonl(path, text, label, **shared)
+    return read_csv(path, text, label, delimiter=_delimiter(options), **shared)
 
 
 def read_documents(

@@ -161,17 +161,8 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
         raise DataError(f"{error}; {AGAIN}") from None
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path / META}: the store is damaged ({error}); {AGAIN}") from None
-    prints, files, names = (
-        meta["fingerprints"],
-        meta["files"],
-        ["offsets", "rows", "labels", *ARRAYS[meta["label_kind"]]],
-    )
-    _check_print(path, "vocabulary", prints.get("vocab"), stored.fingerprint)
-    _check_print(path, "tokenizer", prints.get("tokenizer"), tokenizer.fingerprint)
-    if missing := [token for token in tokenizer.specials if token not in stored]:
-        raise DataError(f"{path / VOCAB}: lacks special tokens of the tokenizer: {', '.join(missing)}; {AGAIN}")
-    if vocab is not None and vocab != stored:
-        raise DataError(f"{path}: {differing_vocabs(stored, vocab)}; build it again with vocab= or like=")
+    _check_vocab(path, meta["fingerprints"], stored, tokenizer, vocab)
+    files, names = meta["files"], ["offsets", "rows", "labels", *ARRAYS[meta["label_kind"]]]
     noted = [name for name in (VOCAB, TOKENIZER) if name in files]
     for name in (IDS, *(f"{name}.npy" for name in names), *noted):
         _check_file(path / name, files.get(name), verify)
@@ -184,6 +175,16 @@ def read_store(path: Path, vocab: Vocab | None = None, *, verify: bool = True) -
     if verify and meta.get("crc32") not in (None, meta_checksum(meta)):
         raise DataError(f"{path / META}: the checksum does not match, the file is damaged; {AGAIN}")
     return Built(path, ids, arrays, stored, tokenizer, meta)
+
+
+def _check_vocab(path: Path, prints: dict[str, Any], stored: Vocab, tokenizer: Tokenizer, wanted: Vocab | None) -> None:
+    """Refuse vocabulary and tokenizer that are not those the store was made with, or not the vocabulary asked for."""
+    _check_print(path, "vocabulary", prints.get("vocab"), stored.fingerprint)
+    _check_print(path, "tokenizer", prints.get("tokenizer"), tokenizer.fingerprint)
+    if missing := [token for token in tokenizer.specials if token not in stored]:
+        raise DataError(f"{path / VOCAB}: lacks special tokens of the tokenizer: {', '.join(missing)}; {AGAIN}")
+    if wanted is not None and wanted != stored:
+        raise DataError(f"{path}: {differing_vocabs(stored, wanted)}; build it again with vocab= or like=")
 
 
 def differing_vocabs(stored: Vocab, wanted: Vocab) -> str:
