@@ -16,7 +16,7 @@ from torch import Tensor
 
 from textxfer.models import LanguageModel, State
 from textxfer.text import Tokenizer, Vocab, detokenize, join_pieces
-from textxfer.text.rules import BOS
+from textxfer.text.specials import BOS
 
 
 @dataclass(frozen=True)

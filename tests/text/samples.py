@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from textxfer.text.document import Document
-from textxfer.text.rules import SPECIALS
+from textxfer.text.specials import SPECIALS
 from textxfer.text.store import TokenStore
 from textxfer.text.tokenizer import RulesTokenizer
 from textxfer.text.vocab import Vocab

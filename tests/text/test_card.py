@@ -10,7 +10,7 @@ from tests.text.samples import documents, numbered_store, toy_store
 from textxfer.text.card import card
 from textxfer.text.document import DataError, Document
 from textxfer.text.overlap import labels_of
-from textxfer.text.rules import SPECIALS
+from textxfer.text.specials import SPECIALS
 from textxfer.text.store import TokenStore
 from textxfer.text.tokenizer import RulesTokenizer
 from textxfer.text.vocab import Vocab

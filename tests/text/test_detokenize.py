@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.text.samples import odd_text
 from textxfer.text.cleaning import clean
 from textxfer.text.detokenize import MAX_REPEATS, detokenize
-from textxfer.text.rules import SPECIALS
+from textxfer.text.specials import SPECIALS
 from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
 
 TOKENIZERS = [SpacyTokenizer(), RulesTokenizer()]

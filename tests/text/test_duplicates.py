@@ -11,7 +11,7 @@ from textxfer.text import minhash
 from textxfer.text.document import DataError
 from textxfer.text.duplicates import MIN_TOKENS, Duplicates, Links, find_duplicates
 from textxfer.text.minhash import HASHES, RECALL, band_keys, bands_for, candidates, jaccard, shingle_set
-from textxfer.text.rules import SPECIALS
+from textxfer.text.specials import SPECIALS
 from textxfer.text.store import TokenStore
 from textxfer.text.tokenizer import RulesTokenizer
 from textxfer.text.vocab import Vocab

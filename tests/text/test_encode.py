@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.text.samples import odd_text
 from textxfer.text import encode
 from textxfer.text.encode import START, Numbering, expand, pieces, slices, split_piece, tokenize_slice
-from textxfer.text.rules import BOS, SPECIALS
+from textxfer.text.specials import BOS, SPECIALS
 from textxfer.text.tokenizer import ChunkTokenizer, RulesTokenizer, SpacyTokenizer, Tokenizer
 
 

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from textxfer.text.corpus import read_csv, read_jsonl, read_text
 from textxfer.text.document import DataError, Document, Label, unsound
 from textxfer.text.rule_sets import PRESETS
-from textxfer.text.rules import BOS, PAD
+from textxfer.text.specials import BOS, PAD
 from textxfer.text.store import TokenStore
 from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer
 

@@ -16,7 +16,8 @@ import spacy
 from textxfer.text.cleaning import clean
 from textxfer.text.neighbours import Neighbours
 from textxfer.text.rule_sets import rules
-from textxfer.text.rules import SPECIALS, Rules
+from textxfer.text.rules import Rules
+from textxfer.text.specials import SPECIALS
 from textxfer.text.spelling import join_pieces
 from textxfer.text.subword import SubwordTokenizer
 from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer, Tokenizer

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from textxfer.text.cleaning import clean, collapse_words, tidy_spaces
 from textxfer.text.rule_sets import PRESETS, rules, rules_from_dict
-from textxfer.text.rules import MAX_CHUNK, SPECIALS, Rules, join_fields
+from textxfer.text.rules import MAX_CHUNK, Rules
+from textxfer.text.specials import SPECIALS, join_fields
 
 DEFAULT = rules("default")
 

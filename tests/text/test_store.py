@@ -14,7 +14,7 @@ from tests.text.samples import documents, odd_text, toy_store
 from textxfer.text import encode, store_build
 from textxfer.text.corpus import Corpus, DataError, Document, from_texts, read_csv
 from textxfer.text.gather import gather
-from textxfer.text.rules import SPECIALS
+from textxfer.text.specials import SPECIALS
 from textxfer.text.store import TokenStore
 from textxfer.text.tokenizer import RulesTokenizer, SpacyTokenizer
 from textxfer.text.vocab import Vocab

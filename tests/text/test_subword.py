@@ -19,7 +19,8 @@ from tests.text.samples import odd_text
 from textxfer.text.detokenize import MAX_REPEATS, detokenize
 from textxfer.text.document import DataError
 from textxfer.text.rule_sets import rules
-from textxfer.text.rules import SPECIALS, Rules
+from textxfer.text.rules import Rules
+from textxfer.text.specials import SPECIALS
 from textxfer.text.spelling import BYTES, WORD, Form, Spelling, join_pieces, segments
 from textxfer.text.subword import SubwordTokenizer
 from textxfer.text.subword_train import Kind, count_words

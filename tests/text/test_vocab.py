@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textxfer.text.document import DataError
-from textxfer.text.rules import SPECIALS
+from textxfer.text.specials import SPECIALS
 from textxfer.text.vocab import Vocab
 
 COUNTS = Counter({"the": 9, "a": 9, "cat": 5, "dog": 5, "once": 1, "xxbos": 4, "xxmaj": 2})

@@ -13,7 +13,7 @@ from textxfer.cli.common import CHOSEN
 from textxfer.cli.config import FinetuneConfig, PretrainConfig
 from textxfer.cli.prepared import describe_files
 from textxfer.text import Vocab
-from textxfer.text.rules import BOS
+from textxfer.text.specials import BOS
 
 _COMMANDS: Mapping[str, type[Any]] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
 _PLACES = ("data", "out", "base")

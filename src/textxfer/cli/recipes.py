@@ -10,7 +10,7 @@ from textxfer.presets import LAPTOP, preset
 from textxfer.recipe import Recipe
 from textxfer.recipe import Training as Numbers
 from textxfer.text import DataError
-from textxfer.text.rules import SPECIALS
+from textxfer.text.specials import SPECIALS
 
 
 def pretrain_recipe(config: PretrainConfig) -> Recipe:

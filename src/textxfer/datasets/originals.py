@@ -12,7 +12,7 @@ from textxfer.text.corpus import read_folder, read_text
 from textxfer.text.document import Corpus, DataError, Document, checked
 from textxfer.text.fields import LongFields
 from textxfer.text.lines import existing_file, read_lines
-from textxfer.text.rules import join_fields
+from textxfer.text.specials import join_fields
 
 TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 

@@ -27,7 +27,8 @@ from textxfer.text.corpus import (
 from textxfer.text.detokenize import detokenize
 from textxfer.text.fastai_rules import FastaiRules
 from textxfer.text.rule_sets import rules
-from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP, Rules, join_fields
+from textxfer.text.rules import Rules
+from textxfer.text.specials import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP, join_fields
 from textxfer.text.spelling import join_pieces
 from textxfer.text.splits import hold_out, split_documents
 from textxfer.text.store import TokenStore

@@ -18,7 +18,7 @@ from textxfer.text.document import (
     unsound,
 )
 from textxfer.text.labels import CellError, LabelParser, is_missing, plain, written
-from textxfer.text.rules import join_fields
+from textxfer.text.specials import join_fields
 
 Row = tuple[int, Sequence[Any]]
 """The line on which a row begins, or 0 if there are no lines; and its cells."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from textxfer.text.rules import BOS, FLD, MAJ, PAD, REP, SPECIALS, UP, WREP
+from textxfer.text.specials import BOS, FLD, MAJ, PAD, REP, SPECIALS, UP, WREP
 
 MAX_REPEATS = 100
 """A model that writes `xxrep 1000000 a` gets no more than this many."""

@@ -18,7 +18,7 @@ from operator import eq
 from typing import Any
 
 from textxfer.text.files import fingerprint
-from textxfer.text.rules import BOS, MAJ, REP, SPECIALS, UNK, UP, WREP
+from textxfer.text.specials import BOS, MAJ, REP, SPECIALS, UNK, UP, WREP
 
 KIND = "fastai"
 DONE = "\0"

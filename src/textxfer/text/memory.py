@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from textxfer.text.rules import BOS
+from textxfer.text.specials import BOS
 
 MEMO_SIZE = 1 << 18
 """Words in one generation of the memory; at most two generations live at a time."""

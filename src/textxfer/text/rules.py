@@ -1,4 +1,4 @@
-"""Special tokens, and the rules that turn text into something a word-level model can share across words.
+"""The rules that turn text into something a word-level model can share across words.
 
 A model that sees "GREAT", "Great" and "great" as three unrelated words learns each from a third of the evidence. The
 rules write them as one word and a mark: `xxup great`, `xxmaj great`, `great`; "sooooo" becomes `s xxrep 5 o`, "no no
@@ -22,25 +22,7 @@ from typing import Any
 
 from textxfer.text.cleaning import clean, collapse_words, tidy_spaces
 from textxfer.text.files import fingerprint
-
-UNK = "xxunk"
-"""A token that is not in the vocabulary."""
-PAD = "xxpad"
-"""Fills up the shorter documents of a batch."""
-BOS = "xxbos"
-"""Begins every document."""
-FLD = "xxfld"
-"""Begins a field; its number follows."""
-REP = "xxrep"
-"""A repeated character; number and character follow."""
-WREP = "xxwrep"
-"""A repeated word; number and word follow."""
-UP = "xxup"
-"""The next word was written in capitals."""
-MAJ = "xxmaj"
-"""The next word began with a capital."""
-SPECIALS = (UNK, PAD, BOS, FLD, REP, WREP, UP, MAJ)
-"""All special tokens in the order of their ids."""
+from textxfer.text.specials import BOS, FLD, MAJ, PAD, REP, SPECIALS, UNK, UP, WREP
 
 VERSION = 2
 """Goes up when the same parameters give other tokens than before, in the rules or in `split_word`.
@@ -258,17 +240,3 @@ def _mark_run(match: re.Match[str]) -> str:
 
 def _n_letters(word: str) -> int:
     return sum(map(str.isalpha, word))
-
-
-def join_fields(fields: Sequence[str]) -> str:
-    """Join the fields of a document: one is left as it is, several are marked `xxfld 1`, `xxfld 2`, ...
-
-    Args:
-        fields: Texts of the fields, in their order.
-
-    Returns:
-        The text of the document.
-    """
-    if len(fields) == 1:
-        return fields[0]
-    return " ".join(f"{FLD} {number} {text}" for number, text in enumerate(fields, 1))

@@ -20,7 +20,7 @@ import numpy as np
 
 from textxfer.text.encode import START, Numbering, Piece, Tokens, expand, slices, tokenize_slice
 from textxfer.text.files import save_array
-from textxfer.text.rules import BOS
+from textxfer.text.specials import BOS
 from textxfer.text.tokenizer import Tokenizer
 from textxfer.text.vocab import Vocab
 from textxfer.text.workers import Mapper

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Literal, get_args
 
 from textxfer.text.detokenize import MAX_REPEATS
-from textxfer.text.rules import FLD, MAJ, REP, SPECIALS, UP, WREP
+from textxfer.text.specials import FLD, MAJ, REP, SPECIALS, UP, WREP
 from textxfer.text.text_rules import TextRules
 
 Form = Literal["NFC", "NFKC"]

@@ -11,7 +11,7 @@ import numpy as np
 from textxfer.text.card import StoreCard, card
 from textxfer.text.document import Document
 from textxfer.text.gather import gather
-from textxfer.text.rules import BOS
+from textxfer.text.specials import BOS
 from textxfer.text.store_build import Recipe, Work, build
 from textxfer.text.store_files import Built, read_store
 from textxfer.text.tokenizer import Tokenizer

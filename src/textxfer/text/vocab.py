@@ -14,7 +14,7 @@ import numpy as np
 from textxfer.files import write_json
 from textxfer.text.document import DataError
 from textxfer.text.files import fingerprint, read_json
-from textxfer.text.rules import BOS, PAD, UNK
+from textxfer.text.specials import BOS, PAD, UNK
 
 FORMAT = 1
 
