@@ -19,6 +19,7 @@ from textxfer.scratch import aside, new_name, real, remove_leftovers, scratch
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room for more."""
 _MANY = 1000
+_TRIES = 100
 _HERE, _EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
 
@@ -159,25 +160,34 @@ def _sync_all(folder: Path) -> None:
 
 
 def _swap(part: Path, target: Path, replace: bool) -> None:
-    """Let a finished folder take its name, or that of another folder."""
-    try:
-        if not target.exists():
-            part.rename(target)
-            return
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-            raise
-    if not replace:  # another process or thread was faster
-        raise FileExistsError(f"{target} exists already")
-    if _exchange(part, target):
-        return
+    """Let a finished folder take its name, or that of another folder; begin again if another writer was faster."""
+    for left in reversed(range(_TRIES)):
+        try:
+            if not target.exists():
+                part.rename(target)
+                return
+            if not replace:
+                raise FileExistsError(f"{target} exists already")
+            if _exchange(part, target) or _put(part, target):
+                return
+        except OSError as error:
+            if not replace and error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise FileExistsError(f"{target} exists already") from None
+            if not (left and replace and part.exists() and _is_others_doing(error)):
+                raise
+
+
+def _put(part: Path, target: Path) -> bool:
+    """Put a folder in the place of another in two steps, for systems that cannot do it in one."""
     with aside(target) as old:
         target.rename(old)
-        try:
-            part.rename(target)
-        except BaseException:
-            old.rename(target)
-            raise
+        part.rename(target)
+    return True
+
+
+def _is_others_doing(error: OSError) -> bool:
+    """Whether an error means that the target came or went meanwhile."""
+    return error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT) or isinstance(error, FileNotFoundError)
 
 
 def _exchange(one: Path, other: Path) -> bool:

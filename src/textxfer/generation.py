@@ -166,11 +166,13 @@ def continue_ids(
     if not all(prompts):
         raise ValueError("a prompt needs at least one token: begin with xxbos")
     training = model.training
-    model.eval()
+    if training:  # else the weights that are prepared for evaluation can stay
+        model.eval()
     try:
         return _continue(model, prompts, n_tokens, sampling, generator, stop_id, list(banned)) if prompts else []
     finally:
-        model.train(training)
+        if training:
+            model.train()
 
 
 def _continue(

@@ -43,7 +43,7 @@ def hold(path: Path, *, wait: bool = True) -> int | None:
         wait: Whether to wait for another who has it.
 
     Returns:
-        A descriptor; closing it frees the lock. None where there are no such locks, see `alone`.
+        A descriptor, for `free`. None where there are no such locks, see `alone`.
 
     Raises:
         BlockingIOError: Another has the lock, and `wait` is off.
@@ -53,7 +53,7 @@ def hold(path: Path, *, wait: bool = True) -> int | None:
         return None
     try:
         # Some network drives lock only what is open for writing.
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        descriptor = _opened(path)
     except PermissionError:  # another user's
         return None
     try:
@@ -66,6 +66,21 @@ def hold(path: Path, *, wait: bool = True) -> int | None:
         if isinstance(error, BlockingIOError | FileNotFoundError):
             raise
         return None  # a file system without locks
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR)
+    except IsADirectoryError:
+        return os.open(path, os.O_RDONLY)
+
+
+def free(descriptor: int) -> None:
+    """Free a lock that `hold` took, also for processes that were forked meanwhile and have a copy of it."""
+    if fcntl is not None:
+        with suppress(OSError):  # closing frees it too, as long as there are no copies
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import types
 from collections.abc import Callable, Sequence
-from math import inf, isinf
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -27,6 +27,7 @@ class Range(NamedTuple):
 
 AT_LEAST_0 = Range("0 or more", lambda number: 0 <= number < inf)
 AT_LEAST_1 = Range("1 or more", lambda number: 1 <= number < inf)
+SEED = Range("0 or more, below 2 to the 62", lambda number: 0 <= number < 2**62)
 ABOVE_0 = Range("above 0", lambda number: 0 < number < inf)
 SHARE = Range("between 0 and 1", lambda number: 0 < number < 1)
 SHARE_OR_ALL = Range("above 0 and at most 1", lambda number: 0 < number <= 1)
@@ -113,7 +114,8 @@ def _number(kind: type, within: Range) -> Callable[[str], float]:
     def parsed(text: str) -> float:
         number = kind(text)
         if not within.holds(number):
-            raise argparse.ArgumentTypeError(f"must be {within.words}{' and finite' * isinf(number)}, not {text}")
+            finite = " and finite" if number in (inf, -inf) else ""
+            raise argparse.ArgumentTypeError(f"must be {within.words}{finite}, not {text}")
         return number
 
     parsed.__name__ = kind.__name__  # argparse names it where the text is no number

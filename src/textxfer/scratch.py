@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from textxfer.locks import hold
+from textxfer.locks import free, hold
 
 _LEFTOVER = re.compile(
     rf"\.(?P<name>.+)\.{re.escape(platform.node())}-(?P<process>\d+)(?P<token>-[0-9a-f]+)?\.(?P<kind>part|old)"
@@ -66,17 +66,26 @@ def scratch(path: Path, *, folder: bool) -> Iterator[Path]:
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary name for a folder that is being replaced; what has that name at the end is removed.
+    """Yield a temporary name for a folder that is being replaced.
+
+    What has that name at the end is removed, or gets its own name back if nothing has taken its place.
 
     Args:
         path: The folder.
+
+    Raises:
+        FileNotFoundError: The folder is gone: another has replaced it.
     """
     name, lock = new_name(path, "old"), hold(path)  # the lock stays with the folder when the name changes
     _live.add(name)
     try:
         yield name
     finally:
-        _remove(name)
+        if path.exists():
+            _remove(name)
+        else:
+            with suppress(OSError):  # of a disk that fails; the next process that writes here tries again
+                name.rename(path)
         _release(name, lock)
 
 
@@ -121,7 +130,7 @@ def _taken(leftover: Path, process: int, locked: bool) -> Iterator[bool]:
         yield leftover not in _live and (lock is not None or process == os.getpid() or not _is_running(process))
     finally:
         if lock is not None:
-            os.close(lock)
+            free(lock)
 
 
 def _made(path: Path, folder: bool) -> tuple[Path, int | None]:
@@ -146,7 +155,7 @@ def _made(path: Path, folder: bool) -> tuple[Path, int | None]:
 def _release(name: Path, lock: int | None) -> None:
     _live.discard(name)
     if lock is not None:
-        os.close(lock)
+        free(lock)
 
 
 def _remove(path: Path) -> None:

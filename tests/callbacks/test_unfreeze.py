@@ -13,6 +13,17 @@ GRADUAL = [(2,), (1, 2), (0, 1, 2), (0, 1, 2), (0, 1, 2)]
 CHAIN_THAW = [(2,), (0,), (1,), (0, 1, 2), (0, 1, 2)]
 
 
+def test_after_an_error_what_was_frozen_by_hand_is_so_again():
+    learn = lm_learner(
+        GradualUnfreeze(), on("after_epoch", lambda learn: fail(learn) if learn.progress.epoch == 3 else None)
+    )
+    param = learn.groups[0].params[0]
+    param.requires_grad_(False)
+    with pytest.raises(Planned):
+        learn.fit(5, 1e-3)
+    assert learn.trainable == (0, 1, 2) and not param.requires_grad
+
+
 def sequence(callback, n_epochs):
     seen = []
     learn = lm_learner(callback, on("before_train", lambda learn: seen.append(learn.trainable)), train=1, valid=None)

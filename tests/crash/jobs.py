@@ -84,7 +84,8 @@ def jobs(inputs: Path, whole: Path) -> list[Job]:
 
     def classify(folder: Path) -> list[str]:
         numbers = ["--repeat", "2", "--lm-epochs", "1", "--epochs", "2", "--batch-size", "16"]
-        return ["classify", table, "--base", str(trained / "model"), "--out", str(folder / "out"), *TEXT, *numbers]
+        places = ["--base", str(trained / "model"), "--out", str(folder / "out"), "--device", "cpu"]
+        return ["classify", table, *places, *numbers]
 
     def release(folder: Path) -> list[str]:
         return ["release", str(trained), "--name", "toy", "--out", str(folder / "out"), "--shard-mb", "0.005"]

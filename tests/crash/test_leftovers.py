@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -187,3 +188,52 @@ def test_a_full_disk_names_the_tensors(tmp_path):
     assert error.value.errno == errno.ENOSPC
     with pytest.raises(SafetensorError, match="no header"), system_errors(tmp_path / "a"):
         raise SafetensorError("no header")
+
+
+@pytest.mark.parametrize("moment", ["before", "failing"])
+def test_what_is_being_replaced_is_never_lost(tmp_path, monkeypatch, moment):
+    """Ended, or with a disk that fails, between the two renames of systems that cannot exchange names in one step."""
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    target, rename = tmp_path / "a", Path.rename
+    with new_folder(target) as scratch:
+        (scratch / "precious").touch()
+
+    def renamed(self: Path, to: Path) -> Path:
+        if moment == "failing" and self.name.endswith(".part"):
+            raise OSError(errno.EIO, "the disk fails")
+        rename(self, to)
+        if moment == "before" and to.name.endswith(".old"):
+            raise KeyboardInterrupt
+        return to
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    with pytest.raises((OSError, KeyboardInterrupt)), new_folder(target, replace=True) as scratch:
+        (scratch / "new").touch()
+    assert (names(tmp_path), names(target)) == (["a"], ["precious"])
+
+
+def test_writers_that_cannot_exchange_names_do_not_disturb_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+
+    def write(number: int) -> None:
+        for _ in range(20):
+            with new_folder(tmp_path / "a", replace=True) as scratch:
+                (scratch / "file").write_text(f"{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert (names(tmp_path), names(tmp_path / "a")) == (["a"], ["file"])
+
+
+@pytest.mark.skipif(locks.fcntl is None or not hasattr(os, "fork"), reason="needs locks and fork")
+def test_a_lock_is_free_though_another_process_has_a_copy_of_it(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    lock = locks.hold(path)
+    assert lock is not None
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=[lock]) as other:
+        locks.free(lock)
+        again = locks.hold(path, wait=False)
+        assert again is not None
+        locks.free(again)
+        other.kill()

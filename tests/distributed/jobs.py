@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -231,15 +232,21 @@ class Once(Callback):
 
 
 class EndOfEpoch(Callback):
-    """Stop one process at the end of the second epoch, as a limit of time would."""
+    """Stop one process at the end of the second epoch or of its training, as a limit of time would."""
 
     order = Order.REPORT
 
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
+    def __init__(self, rank: int, event: str) -> None:
+        self.rank, self.event = rank, event
+
+    def after_train(self, learn: Learner) -> None:
+        self._stop(learn, "after_train")
 
     def after_epoch(self, learn: Learner) -> None:
-        if distributed.start("cpu").rank == self.rank and learn.progress.epoch == 1:
+        self._stop(learn, "after_epoch")
+
+    def _stop(self, learn: Learner, event: str) -> None:
+        if event == self.event and distributed.start("cpu").rank == self.rank and learn.progress.epoch == 1:
             learn.stop()
 
 
@@ -298,10 +305,10 @@ def stops(place: distributed.Place, folder: Path) -> tuple[Learner, dict[str, An
     bad = lm_learner(place, guard, Once(1, _break_input, batch=3))
     bad.fit(1, 1e-3)
     figures = {"batches": done, "bad batches": bad.history.n_steps, "report": guard.report}
-    for rank in range(2):
-        late = lm_learner(place, EndOfEpoch(rank))
+    for rank, event in product(range(2), ("after_train", "after_epoch")):
+        late = lm_learner(place, EndOfEpoch(rank, event))
         late.fit(3, 1e-3)
-        figures[f"epochs, stopped by {rank}"] = len(late.history)
+        figures[f"{event}, stopped by {rank}"] = [len(late.history), "valid_loss" in late.history[-1]]
     return bad, figures
 
 

@@ -125,7 +125,9 @@ def test_a_stop_of_one_is_a_stop_of_all(folder: Path) -> None:
         assert found["batches"] == 3
         assert found["bad batches"] == 4
         assert "batch 3 of" in found["report"]
-        assert found["epochs, stopped by 0"] == found["epochs, stopped by 1"] == 2
+        for by in range(2):
+            assert found[f"after_train, stopped by {by}"] == [2, False]
+            assert found[f"after_epoch, stopped by {by}"] == [2, True]
 
 
 def test_the_rate_finder_finds_the_same(folder: Path, tmp_path: Path) -> None:

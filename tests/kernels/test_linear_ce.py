@@ -195,6 +195,17 @@ def test_where_triton_cannot_run_torchs_functions_do_after_one_warning(triton_ke
     assert linear_ce._triton_softmax(*where) is None, "without a second warning, which would be an error here"
 
 
+def test_too_little_memory_says_nothing_about_triton(triton_kernel: ModuleType) -> None:
+    def full(logits: Tensor, target: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    triton_kernel.softmax_in_place = full  # type: ignore[attr-defined]
+    with pytest.raises(torch.OutOfMemoryError):
+        linear_ce._triton_softmax(torch.device("cpu"), torch.float32)
+    triton_kernel.softmax_in_place = lambda logits, target: target  # type: ignore[attr-defined]
+    assert linear_ce._triton_softmax(torch.device("cpu"), torch.float32) is triton_kernel.softmax_in_place
+
+
 def test_without_triton_nobody_is_warned(triton_kernel: ModuleType) -> None:
     # The stand-in has no function to import, and a warning would be an error.
     assert linear_ce._triton_softmax(torch.device("cpu"), torch.float32) is None

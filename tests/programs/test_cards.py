@@ -11,6 +11,7 @@ from tests.programs.toys import TINY, documents, write_csv
 from textxfer import presets
 from textxfer.callbacks import SaveEvery
 from textxfer.cli import main, pieces
+from textxfer.cli.prepared import describe_files
 from textxfer.files import checksum
 from textxfer.text import Document
 
@@ -89,9 +90,9 @@ def test_the_card_of_a_finetuned_model_names_its_file_and_its_base(
         assert main(["release", "run", "--name", "toy", "--source", "film reviews", "--out", name]) == 0
         facts = json.loads((tmp_path / name / "card.json").read_text())["directions"]["forward"]
         assert facts["source"]["files"] == described("data.csv")
-        assert facts["command"] == "textxfer finetune data.csv --out run --base model"
+        assert facts["command"] == "textxfer finetune data.csv --out run --base general"
         page = (tmp_path / name / "README.md").read_text()
-        assert "It has read film reviews and what model had read, from which it was trained further," in page
+        assert "It has read film reviews and what general had read, from which it was made;" in page
         assert "nothing else" not in page
 
 
@@ -140,3 +141,31 @@ def test_the_seconds_of_a_classifier_are_those_of_all_commands(
         codes.append(main([*arguments, "--stop-minutes", "0.1", "--resume"]))
     assert len(codes) > 2 and codes[-1] == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["results"]["seconds"] == now[0]
+
+
+def test_states_in_which_options_without_effect_are_noted(tmp_path: Path, data: list[str]) -> None:
+    """As versions did in which these options had defaults."""
+    assert main(["classify", *data, "--tokenizer", "rules", "--out", str(tmp_path / "base")]) == 0
+    arguments = ["classify", *data, "--base", str(tmp_path / "base"), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--stop-minutes", "1e-9"]) == 75
+    path = tmp_path / "out.unfinished" / "run.json"
+    card = json.loads(path.read_text())
+    card["config"] |= {"tokenizer": "spacy", "language": "en", "valid": 0.1}
+    path.write_text(json.dumps(card))
+    assert main([*arguments, "--resume"]) == 0
+
+
+def test_the_language_model_of_a_classifier_can_be_released(tmp_path: Path, data: list[str]) -> None:
+    assert main(["classify", *data, "--tokenizer", "rules", "--out", str(tmp_path / "run")]) == 0
+    assert main(["release", str(tmp_path / "run"), "--name", "toy", "--out", str(tmp_path / "toy")]) == 0
+    assert main(["generate", str(tmp_path / "toy"), "--tokens", "2"]) == 0
+
+
+def test_of_a_folder_those_files_are_named_that_are_read(tmp_path: Path) -> None:
+    for label, number in (("a", 0), ("a", 1), ("b", 0)):
+        (tmp_path / "texts" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / label / f"{number}.txt").write_text(f"text {number} of {label}")
+    (tmp_path / "texts" / "archive.bin").write_bytes(b"large")
+    (tmp_path / "texts" / "a" / ".swp").write_text("")
+    found = [file["name"] for file in describe_files([tmp_path / "texts"])]
+    assert found == ["texts/a/0.txt", "texts/a/1.txt", "texts/b/0.txt"]

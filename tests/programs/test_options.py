@@ -73,7 +73,7 @@ def test_ranges(within: Any, inside: str, outside: str, capsys: pytest.CaptureFi
         (["--epochs", "2.5"], "argument --epochs: invalid int value: '2.5'"),
         (["--valid", "1"], "argument --valid: must be between 0 and 1, not 1"),
         (["--minutes", "inf"], "argument --minutes: must be above 0 and finite, not inf"),
-        (["--seed", "-3"], "argument --seed: must be 0 or more, not -3"),
+        (["--seed", "-3"], "argument --seed: must be 0 or more, below 2 to the 62, not -3"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -88,6 +88,7 @@ def test_numbers_out_of_range(wrong: list[str], message: str, capsys: pytest.Cap
     "wrong, message",
     [
         (["--device", "toaster"], "--device toaster cannot be used: "),
+        (["--device", "meta"], "--device meta cannot be used: "),
         (["--device", "cuda:99"], "--device cuda:99 cannot be used: "),
         (["--encoding", "utf8000"], "encoding='utf8000' is not known; usual ones are"),
     ],

@@ -14,9 +14,11 @@ from torch import nn
 
 from tests.training.toys import Net, learner
 from textxfer.batch import Loaders
-from textxfer.callbacks import SaveEvery
+from textxfer.callbacks import GradualUnfreeze, SaveEvery
 from textxfer.training import Callback, CheckpointError, Learner, Optimizer, Order, checkpoints
 from textxfer.training.checkpoint import load
+from textxfer.training.state import capture
+from textxfer.training.state_restore import restore
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "states"
 """States written by earlier versions: three epochs of `run`, ended after the third batch of the second."""
@@ -158,6 +160,34 @@ def test_a_parameter_frozen_by_hand_stays_frozen(tmp_path, frozen):
     again.fit(2, 1e-2)
     assert not again.model.top.weight.requires_grad
     assert torch.equal(again.model.top.weight, before)
+
+
+def test_a_group_that_was_unfrozen_trains_whole_after_resume(tmp_path):
+    """In the unbroken fit unfreezing lets parameters train that were frozen by hand; so it must in the resumed one."""
+
+    def fit(learn, *more):
+        learn.model.bottom.weight.requires_grad_(False)
+        learn.fit(5, 1e-2, [GradualUnfreeze(), *more])
+        return learn
+
+    whole = fit(learner())
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner(), SaveAt(tmp_path, 3))
+    again = learner(seed=5)
+    again.resume(tmp_path)
+    same(whole, fit(again))
+    assert again.model.bottom.weight.requires_grad
+
+
+def test_what_earlier_versions_say_of_frozen_groups(tmp_path):
+    learn = learner()
+    learn.freeze()
+    state = capture(learn)
+    del state.values["frozen"]
+    again = learner()
+    restore(again, state)
+    assert again.trainable == (2,)
+    assert [param.requires_grad for param in again.groups[0].params] == [False] * len(again.groups[0].params)
 
 
 def test_a_stop_that_was_asked_for_holds_after_resume(tmp_path):

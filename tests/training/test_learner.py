@@ -158,6 +158,18 @@ def test_a_parameter_frozen_by_hand_stays_frozen_as_long_as_its_group_trains():
     assert all(param.requires_grad for param in learn.model.parameters())
 
 
+def test_a_learner_sees_what_another_one_has_frozen():
+    first = learner()
+    first.freeze()
+    second = Learner(first.model, first.loaders, nn.functional.mse_loss, device="cpu")
+    assert second.trainable == (2,)
+    second.freeze_to(-2)
+    assert second.trainable == (1, 2) and all(param.requires_grad for param in second.groups[1].params)
+    first.set_trainable([])
+    second.freeze_to(-2)
+    assert all(param.requires_grad for index in (1, 2) for param in second.groups[index].params)
+
+
 @pytest.mark.parametrize(("index", "trained"), [(0, (0, 1, 2)), (1, (1, 2)), (-1, (2,)), (-3, (0, 1, 2)), (3, ())])
 def test_freeze_to(index, trained):
     learn = learner()
@@ -311,3 +323,17 @@ def test_callbacks_of_one_fit_are_gone_afterwards():
     learn.fit(1, 1e-2)
     assert len(recorder.events) == seen
     assert learn.callbacks == []
+
+
+def test_metrics_that_a_callback_assigns_count_from_the_next_pass_on():
+    class Assign(Callback):
+        def before_valid(self, learn):
+            learn.metrics = [Mean(lambda pred, target: (pred - target).square().mean(), "first", "lower")]
+
+        def after_batch(self, learn):
+            learn.metrics = [Mean(lambda pred, target: (pred - target).abs().mean(), "second", "lower")]
+
+    learn = learner(Assign())
+    learn.fit(2, 1e-2)
+    for row in learn.history:
+        assert row["valid_loss"] == pytest.approx(row["first"]) and "second" not in row

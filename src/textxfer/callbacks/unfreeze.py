@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, final
 
+from torch import nn
+
 from textxfer.training.callback import Callback, Order
 
 if TYPE_CHECKING:
@@ -18,7 +20,8 @@ class GradualUnfreeze(Callback):
     """Train the last layer group first and let the others follow, within one fit and one schedule.
 
     What trains is a function of the epoch alone. After the fit the groups stay as the last epoch had them, so that
-    training can go on from there; after an error they are again as they were before the fit.
+    training can go on from there; after an error they are again as they were before the fit. A group that is let go
+    trains with all its parameters, also those that were frozen by hand.
 
     Args:
         epochs_per_group: Epochs before the next change, >= 1.
@@ -44,10 +47,12 @@ class GradualUnfreeze(Callback):
         self.epochs_per_group = epochs_per_group
         self.mode: Mode = mode
         self._before: tuple[int, ...] | None = None
+        self._frozen: list[nn.Parameter] = []
 
     def before_fit(self, learn: Learner) -> None:
-        """Remember which groups train."""
+        """Remember what trains."""
         self._before = learn.trainable
+        self._frozen = [param for param in learn.model.parameters() if not param.requires_grad]
 
     def before_epoch(self, learn: Learner) -> None:
         """Freeze and unfreeze."""
@@ -58,6 +63,10 @@ class GradualUnfreeze(Callback):
         before, self._before = self._before, None
         if learn.error is not None and before is not None:
             learn.set_trainable(before)
+            for param in self._frozen:
+                param.requires_grad_(False)
+                param.grad = None
+        self._frozen = []
 
     def trainable(self, epoch: int, n_groups: int) -> range:
         """Return the indices of the groups that train in an epoch.

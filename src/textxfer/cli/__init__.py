@@ -100,8 +100,8 @@ def _check_device(name: str | None) -> None:
     from textxfer.text.document import DataError
 
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=name).tolist()
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
             f"--device {name} cannot be used: {reason}. Leave it out: the GPU is taken if there is one"

@@ -95,7 +95,8 @@ def classify(config: ClassifyConfig) -> None:
     laptop = None
     if config.minutes is not None:
         laptop = Laptop(config, recipe, data, test, bases, directions, started)
-    job = Job(config, recipe, data, test, bases, directions, laptop, deadline, source_of(config, data, test))
+    source = {} if config.dry_run else source_of(config, data, test)
+    job = Job(config, recipe, data, test, bases, directions, laptop, deadline, source)
     if config.dry_run:
         for direction in directions:
             if len(directions) > 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from textxfer.names import RECIPES
-from textxfer.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, option
+from textxfer.options import ABOVE_0, AT_LEAST_1, SEED, option
 
 VALID = 0.1
 """Share of the documents that are held out, unless something else is said."""
@@ -47,7 +47,7 @@ class Training(Reading):
     precision: Literal["bf16", "fp32"] = option("bf16", help="precision of the computation")
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
     workers: int = option(1, help="processes that tokenize", within=AT_LEAST_1)
-    seed: int = option(0, help="seed of weights, dropouts, splits and order", within=AT_LEAST_0)
+    seed: int = option(0, help="seed of weights, dropouts, splits and order", within=SEED)
     dry_run: bool = option(False, help="take every stage through two batches and print the plan, writing nothing")
     timeout_minutes: float = option(
         10.0,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from textxfer.cli.common import VALID, NewTokenizer, Reading, Resumable
 from textxfer.names import Precision
-from textxfer.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SHARE, SHARE_OR_ALL, option
+from textxfer.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SEED, SHARE, SHARE_OR_ALL, option
 
 _DATA = "CSV, TSV, JSON lines (also .gz, .xz, .zst), Parquet, a folder with a sub-folder per class, or a text file"
 _DTYPE = "numbers to compute in; auto is bf16 where the device multiplies it faster than fp32; int8 is for CPUs"
@@ -137,7 +137,7 @@ class GenerateConfig:
         None, help="choose among the most probable tokens that have this mass", within=SHARE_OR_ALL
     )
     count: int = option(1, help="number of texts", within=AT_LEAST_1)
-    seed: int | None = option(None, help="seed of the choice", within=AT_LEAST_0)
+    seed: int | None = option(None, help="seed of the choice", within=SEED)
 
 
 @dataclass(kw_only=True)

@@ -100,7 +100,11 @@ def _listed(value: str | list[str] | None) -> list[str]:
 
 
 def _name(path: str | None) -> str | None:
-    return None if path is None else PurePath(path).name
+    """Return the last part of a path; the folder of the run for a model within one."""
+    if path is None:
+        return None
+    whole = PurePath(path)
+    return whole.parent.name if whole.name in ("model", "language-model") and whole.parent.name else whole.name
 
 
 def _files(paths: list[str]) -> list[dict[str, Any]]:
@@ -169,7 +173,7 @@ def _perplexity(card: Mapping[str, Any]) -> Iterator[str]:
 def _limits(card: Mapping[str, Any]) -> Iterator[str]:
     yield "- Made to start from: a classifier, or a language model of a narrower kind of text, learns faster from it."
     bases = dict.fromkeys(facts["base"] for facts in card["directions"].values() if facts.get("base"))
-    more = f"what {' and '.join(bases)} had read, from which it was trained further," if bases else "nothing else"
+    more = f"what {' and '.join(bases)} had read, from which it was made" if bases else "nothing else"
     yield f"- It has read {card['source'] or 'the text named above'} and {more}; other kinds of text surprise it."
     yield "- It has the gaps and biases of its source: who and what is written about there, how much, and by whom."
     yield f"- It is small: {card['weights'] / 1e6:.1f} million weights. What it writes reads smoothly and is made up."

@@ -19,6 +19,7 @@ from textxfer.options import to_json
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData, prepare
 from textxfer.text import DataError, TokenStore, hold_out
+from textxfer.text.corpus import files_in
 from textxfer.text.files import read_json
 
 FORMAT = 1
@@ -65,10 +66,13 @@ def prepare_only(config: PretrainConfig, recipe: Recipe) -> TaskData:
 
 
 def describe_files(paths: Sequence[Path]) -> Files:
-    """Return name, length in bytes and SHA-256 of files, and of the files in folders; names without their place."""
+    """Return name, length in bytes and SHA-256 of files, and of the texts in folders; names without their place.
+
+    Only the first process needs them: the others get none.
+    """
     files: Files = []
-    for path in paths:
-        inside = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for path in paths if distributed.is_main() else ():
+        inside = [file for file, _ in files_in(path)] if path.is_dir() else [path]
         for file in inside:
             name = file.relative_to(path.parent).as_posix()
             files.append({"name": name, "bytes": file.stat().st_size, "sha256": checksum(file)})

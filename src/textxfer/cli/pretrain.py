@@ -57,7 +57,8 @@ def finetune(config: FinetuneConfig) -> None:
     base = next(iter(bases.values()))
     check_rates(recipe.name, recipe.finetune, base.model.encoder.config.layers)
     data = prepare(train, valid, base=base, recipe=recipe, n_workers=config.workers, progress=distributed.is_main())
-    _train(config, recipe, recipe.finetune, data, bases, deadline, describe_files([config.data]))
+    files = None if config.dry_run else describe_files([config.data])
+    _train(config, recipe, recipe.finetune, data, bases, deadline, files)
 
 
 def _train(

@@ -12,7 +12,7 @@ import torch
 from textxfer.artifact import Artifact, ArtifactError, save_artifact
 from textxfer.cli.config import ReleaseConfig
 from textxfer.cli.model_card import facts_of, markdown
-from textxfer.cli.output import RUN, versions
+from textxfer.cli.output import RUN, model_of, versions
 from textxfer.cli.perplexity import Text, measure, read_text
 from textxfer.directions import DIRECTIONS, Direction, load_directions, mark_pair
 from textxfer.files import new_folder, write_json, write_text
@@ -73,8 +73,11 @@ def _sources(config: ReleaseConfig) -> dict[Direction, Source]:
     """
     found: dict[Direction, Source] = {}
     for folder in config.runs:
-        run = read_json(folder / RUN, "the card of a run") if (folder / RUN).is_file() else None
-        for direction, artifact in load_directions(folder if run is None else folder / "model").items():
+        place = model_of(folder, language=True)
+        # The card of `classify` is about its classifier, not about the language model beside it.
+        known = (folder / RUN).is_file() and place.name == "model"
+        run = read_json(folder / RUN, "the card of a run") if known else None
+        for direction, artifact in load_directions(place).items():
             if not isinstance(artifact.model, LanguageModel):
                 raise ArtifactError(f"{folder} holds a classifier; language models are released")
             if direction in found:

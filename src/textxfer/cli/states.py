@@ -21,6 +21,7 @@ from textxfer.training import Learner, checkpoints
 _CARD = "run.json"
 _FREE = ("resume", "replace", "save_minutes", "device", "workers", "dry_run", "timeout_minutes")
 """Options that may differ when a run is resumed: they say where and how it runs, not what it learns."""
+_WITHOUT_EFFECT = ("valid", "tokenizer", "language")
 
 
 AnyResumable = TypeVar("AnyResumable", bound=Resumable)
@@ -95,7 +96,9 @@ def check_unfinished(config: Resumable) -> None:
     if not config.resume:
         raise DataError(f"{folder} holds an unfinished run: go on with --resume, or remove it to begin anew")
     was, now = _card(folder)["config"], _decisive(config)
-    if differ := [f"{name} was {was.get(name)!r}, not {now[name]!r}" for name in now if was.get(name) != now[name]]:
+    # None says of these that they have no effect; earlier versions noted their defaults all the same.
+    names = [name for name in now if now[name] is not None or name not in _WITHOUT_EFFECT]
+    if differ := [f"{name} was {was.get(name)!r}, not {now[name]!r}" for name in names if was.get(name) != now[name]]:
         raise DataError(f"{folder} holds a run with other options: {'; '.join(differ)}")
 
 

@@ -156,6 +156,8 @@ def _triton_softmax(device: torch.device, dtype: torch.dtype) -> Callable[[Tenso
         )
     except ImportError:
         return None
+    except torch.OutOfMemoryError:  # says nothing about Triton
+        raise
     except Exception as error:  # Triton's, of the C compiler, of the driver
         warnings.warn(
             f"Triton does not work on {device}, so torch's functions compute the loss over the vocabulary, which takes "

@@ -129,8 +129,7 @@ def read_folder(
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    files = [(file, file.parent.name) for file in _matching(root, f"*/{pattern}")]
-    named = files or [(file, None) for file in _matching(root, pattern)]
+    named = files_in(root, pattern)
     if not named:
         raise DataError(f"{root}: neither the folder nor its sub-folders hold a file {pattern}; pass pattern=")
 
@@ -204,6 +203,20 @@ def _passages(file: Path, lines: Iterable[str], breaks: Breaks) -> Iterator[str]
         after_blank = blank
     if passage:
         yield "".join([*begun, *passage])
+
+
+def files_in(folder: Path, pattern: str = "*.txt") -> list[tuple[Path, str | None]]:
+    """Return the files that `read_folder` reads, each with its class.
+
+    Args:
+        folder: The folder.
+        pattern: Which files.
+
+    Raises:
+        DataError: A file is a link that leads nowhere.
+    """
+    files = [(file, file.parent.name) for file in _matching(folder, f"*/{pattern}")]
+    return [*files] or [(file, None) for file in _matching(folder, pattern)]
 
 
 def _matching(root: Path, pattern: str) -> list[Path]:

@@ -59,7 +59,20 @@ def layer_groups(model: nn.Module) -> list[LayerGroup]:
     return groups
 
 
-def apply_trainable(groups: Sequence[LayerGroup], indices: Collection[int], before: Collection[int]) -> None:
+def trainable_groups(groups: Sequence[LayerGroup]) -> tuple[int, ...]:
+    """Return the indices of the groups of which anything trains: another learner may have frozen the others.
+
+    Args:
+        groups: All layer groups.
+    """
+    return tuple(index for index, group in enumerate(groups) if not group.params or _trains(group))
+
+
+def _trains(group: LayerGroup) -> bool:
+    return any(param.requires_grad for param in group.params)
+
+
+def apply_trainable(groups: Sequence[LayerGroup], indices: Collection[int], before: Collection[int]) -> bool:
     """Let the groups of the given indices train and freeze the others.
 
     A group that stays what it was is left alone, with the parameters in it that were frozen by hand. The gradient of
@@ -69,12 +82,17 @@ def apply_trainable(groups: Sequence[LayerGroup], indices: Collection[int], befo
         groups: All layer groups.
         indices: Those that are to train, from 0.
         before: Those that have trained so far.
+
+    Returns:
+        Whether anything changed.
     """
-    for index in set(before) ^ set(indices):
+    changed = set(before) ^ set(indices) | {i for i in indices if groups[i].params and not _trains(groups[i])}
+    for index in changed:
         for param in groups[index].params:
             param.requires_grad_(index in indices)
             if index not in indices:
                 param.grad = None
+    return bool(changed)
 
 
 @dataclass(frozen=True)

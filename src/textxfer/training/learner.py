@@ -22,7 +22,7 @@ from textxfer.training import checkpoint
 from textxfer.training.callback import Callback
 from textxfer.training.dispatch import Dispatcher
 from textxfer.training.evaluation import predict, validate
-from textxfer.training.groups import Optimizer, apply_trainable, layer_groups
+from textxfer.training.groups import Optimizer, apply_trainable, layer_groups, trainable_groups
 from textxfer.training.history import History
 from textxfer.training.loop import compute, run_fit
 from textxfer.training.metrics import Loss, Metric, MetricGroup, validation_metrics
@@ -84,12 +84,13 @@ class Learner(Generic[Model]):
         self.model: Model = model.to(self.device)
         self.loaders = loaders
         self.loss_fn = loss_fn
-        self.pass_metrics = {True: MetricGroup([Loss()])}
-        self.metrics = metrics
+        self._metrics = tuple(metrics)
+        self.pass_metrics = {True: MetricGroup([Loss()]), False: validation_metrics(self._metrics)}
+        self.next_metrics: MetricGroup | None = None
         self.callbacks = list(callbacks)
         self.groups = layer_groups(model)
         self.optimizer = (optimizer or Optimizer()).build(self.groups)
-        self.trainable = tuple(range(len(self.groups)))
+        self.trainable = trainable_groups(self.groups)
         self.forward: Callable[..., Any] = self.model
         self.compute: Callable[[Step], None] = partial(compute, self)
         self.step = Step(0, False, Batch((), None, 0))
@@ -109,7 +110,9 @@ class Learner(Generic[Model]):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The metrics that validation computes beside the loss; assign others to compute those from the next pass on.
+        """The metrics that validation computes beside the loss.
+
+        A tuple: assign another to compute that from the next pass on, `learn.metrics = [*learn.metrics, ErrorRate()]`.
 
         Raises:
             ValueError: Two have the same name, or one is called like a column that the history has anyway.
@@ -119,7 +122,7 @@ class Learner(Generic[Model]):
     @metrics.setter
     def metrics(self, metrics: Sequence[Metric]) -> None:
         metrics = tuple(metrics)
-        self.pass_metrics[False] = validation_metrics(metrics)
+        self.next_metrics = validation_metrics(metrics)
         self._metrics = metrics
 
     # ---- fitting -------------------------------------------------------------------------------------------------
@@ -261,7 +264,10 @@ class Learner(Generic[Model]):
         self.stopping = True
 
     def ended(self) -> bool:
-        """Whether the fit is over, as the loop asks before each epoch. `DataParallel` asks all processes."""
+        """Whether the fit is over, as the loop asks before each epoch and before its validation.
+
+        `DataParallel` asks all processes.
+        """
         return self.stopping
 
     @property
@@ -330,8 +336,7 @@ class Learner(Generic[Model]):
         chosen = tuple(sorted(set(indices)))
         if chosen and not (chosen[0] >= 0 and chosen[-1] < len(self.groups)):
             raise ValueError(f"layer groups {chosen} asked for; this model has 0 to {len(self.groups) - 1}")
-        if chosen != self.trainable:
-            apply_trainable(self.groups, chosen, self.trainable)
+        if apply_trainable(self.groups, chosen, self.trainable):
             self.trainable = chosen
             with ExitStack() as stack:
                 if not self.in_fit:

@@ -98,7 +98,7 @@ def run_epoch(learn: Learner, epoch: int, start: int | None = None) -> None:
         learn.fire(Callback.before_epoch, learn)
     run_pass(learn, learn.loaders.train, training=True, start=start)
     row: dict[str, Any] = {"fit": learn.progress.fit, "epoch": epoch, "train_loss": learn.results["loss"]}
-    if learn.loaders.valid is not None and not learn.stopping:
+    if learn.loaders.valid is not None and not learn.ended():
         run_pass(learn, learn.loaders.valid, training=False)
         row |= {"valid_loss" if name == "loss" else name: value for name, value in learn.results.items()}
     learn.history.add_epoch(row | {"seconds": time.perf_counter() - began})
@@ -111,10 +111,13 @@ def run_pass(learn: Learner, loader: Loader, *, training: bool, start: int | Non
     """Run all batches of a loader, with gradients and updates when training."""
     learn.model.train(training)
     learn.fire = learn.dispatch.table(training)
+    if start is None:
+        learn.fire(Callback.before_train if training else Callback.before_valid, learn)
+    if not training and learn.next_metrics is not None:
+        learn.pass_metrics[False], learn.next_metrics = learn.next_metrics, None
     metrics = learn.pass_metrics[training]
     if start is None:
         metrics.reset()
-        learn.fire(Callback.before_train if training else Callback.before_valid, learn)
     with torch.set_grad_enabled(training):
         for index, batch in enumerate(batches_from(loader, start or 0), start or 0):
             if training and learn.stopping:  # a validation is finished: part of one has no figure to compare

@@ -68,6 +68,7 @@ def capture(learn: Learner) -> TrainingState:
         "fits_begun": learn.fits_begun,
         "epochs_done": learn.epochs_done,
         "trainable": list(learn.trainable),
+        "frozen": [name for name, param in learn.model.named_parameters() if not param.requires_grad],
         "optimizer": type(learn.optimizer).__name__,
         "groups": {group["name"]: hypers(group) for group in learn.optimizer.param_groups},
         "history": learn.history.state_dict(),

@@ -39,6 +39,8 @@ def check_values(values: Mapping[str, Any], n_groups: int) -> None:
     for name in _COUNTERS:
         _whole(name, values[name])
     trainable = [_whole("a layer group that trains", index) for index in values["trainable"]]
+    if not all(isinstance(name, str) for name in values.get("frozen", [])):
+        raise TypeError("the names of frozen parameters are no texts")
     for group, hypers in values["groups"].items():
         _check_hypers(group, hypers)
     if not isinstance(values["metrics"], dict):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from textxfer.training.callback import Callback
-from textxfer.training.groups import apply_trainable
 from textxfer.training.seeds import restore_random
 from textxfer.training.state import CheckpointError, TrainingState, hypers, keyed
 from textxfer.training.state_check import check_history, check_model, check_optimizer, check_random, check_values
@@ -139,8 +138,8 @@ def _restore_optimizer(learn: Learner, state: TrainingState) -> None:
     learn.optimizer.state.clear()
     for key, value in state.part("opt").items():
         name, slot = key.rsplit("/", 1)
-        # torch keeps the scalar `step` on the CPU unless the optimizer is fused
-        device = params[name].device if value.ndim or fused else torch.device("cpu")
+        # torch keeps `step` on the CPU unless the optimizer is fused
+        device = torch.device("cpu") if slot == "step" and not fused else params[name].device
         learn.optimizer.state[params[name]][slot] = value.detach().clone().to(device)
 
 
@@ -151,7 +150,12 @@ def _restore_groups(learn: Learner, state: TrainingState) -> None:
             group[key] = tuple(value) if isinstance(value, list) else value
     # A model whose groups are cut otherwise may have fewer of them.
     trainable = tuple(index for index in state.values["trainable"] if index < len(learn.groups))
-    apply_trainable(learn.groups, trainable, learn.trainable)
+    training = {id(param) for index in trainable for param in learn.groups[index].params}
+    frozen = state.values.get("frozen")  # of parameters, some by hand; states of earlier versions have groups only
+    for name, param in learn.model.named_parameters():
+        trains = id(param) in training if frozen is None else name not in frozen
+        param.requires_grad_(trains)
+        param.grad = param.grad if trains else None
     learn.trainable = trainable
 
 
