@@ -187,7 +187,7 @@ def _put(part: Path, target: Path) -> bool:
 
 def _is_others_doing(error: OSError) -> bool:
     """Whether an error means that the target came or went meanwhile."""
-    return error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT) or isinstance(error, FileNotFoundError)
+    return isinstance(error, FileNotFoundError) or error.errno in (errno.EEXIST, errno.ENOTEMPTY)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -225,7 +225,7 @@ def test_writers_that_cannot_exchange_names_do_not_disturb_each_other(tmp_path, 
     assert (names(tmp_path), names(tmp_path / "a")) == (["a"], ["file"])
 
 
-@pytest.mark.skipif(locks.fcntl is None or not hasattr(os, "fork"), reason="needs locks and fork")
+@pytest.mark.skipif(locks.fcntl is None, reason="needs locks")
 def test_a_lock_is_free_though_another_process_has_a_copy_of_it(tmp_path):
     path = tmp_path / "file"
     path.touch()

@@ -179,7 +179,7 @@ class DataParallel(Callback):
         return not learn.stopping
 
     def _ended(self, learn: Learner, peers: Peers) -> bool:
-        """Agree before an epoch on whether there is one: any process may have been told to stop after the last one."""
+        """Agree before an epoch or its validation on whether there is one: any process may have been told to stop."""
         exchange(learn, peers, Point.EPOCH, 0, _nothing)
         return learn.stopping
 

@@ -103,8 +103,8 @@ class StopOnNonFinite(Callback):
 
     def _check(self, learn: Learner) -> tuple[tuple[str, ...], Tensor]:
         """Return names and, for each, whether it is bad; the largest magnitude is finite if all elements are."""
-        params = [(name, p.grad) for name, p in learn.model.named_parameters() if p.grad is not None]
-        params = [] if _scaled(learn) else params
+        named = () if _scaled(learn) else learn.model.named_parameters()
+        params = [(name, param.grad) for name, param in named if param.grad is not None]
         largest = torch._foreach_norm([grad for _, grad in params], math.inf) if params else ()  # pyright: ignore[reportPrivateImportUsage]
         own = [learn.step.loss.detach(), learn.step.objective.detach()]
         if not learn.step.n:  # nothing counts: a mean over nothing may be NaN and says nothing, unlike its gradients
