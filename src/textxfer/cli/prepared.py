@@ -6,7 +6,7 @@ files they were made. With it a machine can train that has not got the text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,19 @@ def describe_files(paths: Sequence[Path]) -> Files:
             name = file.relative_to(path.parent).as_posix()
             files.append({"name": name, "bytes": file.stat().st_size, "sha256": checksum(file)})
     return files
+
+
+def describe_text(stores: Mapping[str, TokenStore | None], files: Files | None) -> dict[str, Any]:
+    """Return what a run card says of the text: how much there is, and the files that it comes from.
+
+    Args:
+        stores: The parts by name; those that are None are left out.
+        files: What `describe_files` returned, or None.
+    """
+    counts = {
+        name: {"documents": len(store), "tokens": store.n_tokens} for name, store in stores.items() if store is not None
+    }
+    return counts | ({} if files is None else {"files": files})
 
 
 def _documents(config: PretrainConfig, recipe: Recipe) -> tuple[Any, Any, Any]:

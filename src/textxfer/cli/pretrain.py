@@ -14,7 +14,7 @@ from textxfer.cli.common import Resumable
 from textxfer.cli.config import FinetuneConfig, PretrainConfig
 from textxfer.cli.output import check_out, describe, write_run
 from textxfer.cli.pieces import deadline_of, fit, timed
-from textxfer.cli.prepared import Files, describe_files, general_data, prepare_only
+from textxfer.cli.prepared import Files, describe_files, describe_text, general_data, prepare_only
 from textxfer.cli.reading import read_documents
 from textxfer.cli.recipes import check_rates, pretrain_recipe, task_recipe
 from textxfer.cli.states import after_restart, check_unfinished, forget_states, identity, is_done, note_run
@@ -89,7 +89,8 @@ def _train(
         results[direction] = _fit(config, training, learn, direction, deadline)
         learners[direction] = learn
     if not config.dry_run:
-        write_run(config, {"model": learners}, data, results, source=_source(data, files))
+        source = describe_text({"train": data.train, "valid": data.valid}, files)
+        write_run(config, {"model": learners}, data, results, source=source)
         forget_states(config)
 
 
@@ -100,12 +101,3 @@ def _fit(
     with timed(config, direction) as seconds:
         fit(config, learn, training, deadline, direction)
         return {"valid": learn.history[-1], "seconds": seconds(), "epochs": learn.epochs_done}
-
-
-def _source(data: TaskData, files: Files | None) -> dict[str, Any]:
-    """Return what the run card says of the text."""
-    parts = {"train": data.train, "valid": data.valid}
-    numbers = {
-        name: {"documents": len(store), "tokens": store.n_tokens} for name, store in parts.items() if store is not None
-    }
-    return numbers | ({} if files is None else {"files": files})

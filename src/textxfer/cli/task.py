@@ -9,7 +9,7 @@ from textxfer import distributed
 from textxfer.artifact import Artifact
 from textxfer.cli.common import VALID
 from textxfer.cli.config import ClassifyConfig
-from textxfer.cli.prepared import describe_files
+from textxfer.cli.prepared import describe_files, describe_text
 from textxfer.cli.reading import Words, read_documents
 from textxfer.cli.training import new_tokenizer
 from textxfer.recipe import Recipe
@@ -66,7 +66,5 @@ def _labelled(config: ClassifyConfig) -> tuple[list[Document], list[Document]]:
 
 def source_of(config: ClassifyConfig, data: TaskData, test: TokenStore) -> dict[str, Any]:
     """Return what the run card says of the text: how much there is, and the files that it comes from."""
-    stores = {"train": data.train, "test": test}
     paths = [config.data, *([] if config.test is None else [config.test]), *config.unlabelled]
-    counts = {name: {"documents": len(store), "tokens": store.n_tokens} for name, store in stores.items()}
-    return counts | {"files": describe_files(list(dict.fromkeys(paths)))}
+    return describe_text({"train": data.train, "test": test}, describe_files(list(dict.fromkeys(paths))))
