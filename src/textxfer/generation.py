@@ -187,9 +187,10 @@ def _continue(
     written: list[list[int]] = [[] for _ in prompts]
     running = set(range(len(prompts)))
     last, state = _read(model, prompts)
+    never = torch.tensor(banned, dtype=torch.int64, device=last.device)
     for _ in range(n_tokens):
         logits = model.decode(last)
-        logits[:, banned] = -torch.inf
+        logits.index_fill_(1, never, -torch.inf)
         chosen = sampling.choose(logits, generator)
         ids = chosen.tolist()
         running -= {row for row in running if ids[row] == stop_id}

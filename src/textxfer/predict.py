@@ -18,6 +18,7 @@ from textxfer.models.precision import chosen_precision, computing_in, measure_sp
 from textxfer.names import Precision
 from textxfer.text import ClassBatches, TokenStore, from_texts
 from textxfer.training.pages import keep_pages
+from textxfer.upload import upload
 
 PAIR = "pair.json"
 """The file by which a folder says that it holds a model for each direction of reading."""
@@ -156,8 +157,9 @@ class Predictor:
         )
         several = keep_pages(device) if len(batches) > 1 else nullcontext()
         with torch.inference_mode(), several, computing_in(self.model, self.dtype):
-            logits = [self.model(ids.to(device), lengths).logits.float().cpu() for (ids, lengths), _, _ in batches]
-        return torch.softmax(batches.unsort(torch.cat(logits)), dim=1).numpy()
+            # They stay on the device until all are there: to fetch each batch would be to wait for it.
+            logits = [self.model(upload(ids, device), lengths).logits.float() for (ids, lengths), _, _ in batches]
+            return torch.softmax(batches.unsort(torch.cat(logits).cpu()), dim=1).numpy()
 
     def _prediction(self, row: np.ndarray) -> Prediction:
         order: list[int] = np.argsort(-row, kind="stable").tolist()

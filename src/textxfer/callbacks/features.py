@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textxfer.training.callback import Callback, Order
+from textxfer.upload import upload
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
@@ -98,7 +99,7 @@ class CacheFeatures(Callback):
             module.eval()
             try:
                 with torch.no_grad():
-                    computed = model.features(ids[:, rows.to(ids.device)], lengths[rows.to(lengths.device)])
+                    computed = model.features(ids[:, upload(rows, ids.device)], lengths[rows.to(lengths.device)])
             finally:
                 module.train(training)
             self._known.update(zip((keys[row] for row in missing), computed.unbind(0)))

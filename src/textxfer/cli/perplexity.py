@@ -21,6 +21,7 @@ from textxfer.cli.config import ReleaseConfig
 from textxfer.cli.reading import Words
 from textxfer.models import LanguageModel, token_loss
 from textxfer.text import DataError, Document, LMBatches, TokenStore, detokenize
+from textxfer.training.metric import sum_dtype
 from textxfer.training.pages import keep_pages
 
 _LANES, _SPAN, _WINDOW = 8, 5_000, 70
@@ -95,12 +96,12 @@ def measure(artifact: Artifact, text: Text, device: str) -> dict[str, Any]:
 
 def _negative_log_likelihood(model: LanguageModel, batches: LMBatches) -> float:
     """Return the sum over all tokens, in nats; the state goes on from window to window."""
-    total, state = 0.0, None
+    total, state = torch.zeros((), dtype=sum_dtype(batches.device), device=batches.device), None
     forward: Callable[..., Any] = model
     with torch.no_grad(), keep_pages(batches.device):
         for (ids,), target, n in batches:
             out = forward(ids, state)
             state = out.hidden
             if target is not None:
-                total += token_loss.of_output(out, target).item() * n
-    return total
+                total += token_loss.of_output(out, target).to(total.dtype) * n
+    return total.item()

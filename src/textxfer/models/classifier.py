@@ -18,6 +18,7 @@ from textxfer.models.config import AWDLSTMConfig, check_keys
 from textxfer.models.head import ClassifierHead
 from textxfer.models.pooling import StreamingPool, concat_pool
 from textxfer.models.windows import WindowPlan, drawn_bptt, encode_windows, left_aligned
+from textxfer.upload import upload
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,12 @@ class TextClassifier(nn.Module):
         lengths, order = _checked(lengths.cpu(), ids).sort(descending=True, stable=True)
         bptt = drawn_bptt(self.config.bptt) if self.training and self.config.vary_bptt else self.config.bptt
         plan = WindowPlan.build(lengths, bptt, self.config.max_tokens)
-        ids = ids[:, order.to(ids.device)]
+        ids = ids[:, upload(order, ids.device)]
         collect = self.training or torch.is_grad_enabled()
         trains = any(parameter.requires_grad for parameter in self.encoder.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains):
             states = self._collect(ids, plan) if collect else self._stream(ids, plan)
-        return _reordered(states, order.argsort().to(ids.device))
+        return _reordered(states, upload(order.argsort(), ids.device))
 
     def _collect(self, ids: Tensor, plan: WindowPlan) -> PooledStates:
         """Keep the states, for backward and for the regularizers of activations."""
@@ -182,7 +183,7 @@ class TextClassifier(nn.Module):
         raw = left_aligned([(output.window, output.raw) for output in outputs], plan)
         same = all(output.raw is output.dropped for output in outputs)
         dropped = raw if same else left_aligned([(output.window, output.dropped) for output in outputs], plan)
-        kept = plan.kept.to(ids.device)
+        kept = upload(plan.kept, ids.device)
         return PooledStates(concat_pool(dropped, kept), raw, dropped, kept)
 
     def _stream(self, ids: Tensor, plan: WindowPlan) -> PooledStates:
@@ -190,7 +191,7 @@ class TextClassifier(nn.Module):
         pool = StreamingPool(plan, self.encoder.config.embed, ids.device, self.encoder.embedding.weight.dtype)
         for output in encode_windows(self.encoder, ids, plan):
             pool.add(output.window, output.dropped)
-        return PooledStates(pool.result(), None, None, plan.kept.to(ids.device))
+        return PooledStates(pool.result(), None, None, upload(plan.kept, ids.device))
 
 
 def _checked(lengths: Tensor, ids: Tensor) -> Tensor:

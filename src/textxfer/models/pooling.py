@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from textxfer.models.windows import Window, WindowPlan
+from textxfer.upload import upload
 
 
 def concat_pool(states: Tensor, lengths: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class StreamingPool:
         self, plan: WindowPlan, features: int, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> None:
         self.plan = plan
-        self._bounds = torch.stack([plan.first_kept, plan.lengths]).to(device)
+        self._bounds = upload(torch.stack([plan.first_kept, plan.lengths]), device)
         self._last, self._total = torch.zeros(2, len(plan.lengths), features, device=device, dtype=_pooled_dtype(dtype))
         self._peak = torch.full_like(self._total, -torch.inf)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from textxfer.chance import generator
 from textxfer.models.awd_lstm import AWDLSTM, EncoderOutput, State
 from textxfer.models.dropout import EncoderDraw
+from textxfer.upload import upload
 
 
 class Window(NamedTuple):
@@ -151,7 +152,7 @@ def left_aligned(pieces: Sequence[tuple[Window, Tensor]], plan: WindowPlan) -> T
     like = pieces[0][1]
     flat = torch.cat([*(states.flatten(0, 1) for _, states in pieces), like.new_zeros(1, like.shape[-1])])
     where = _flat_index([window for window, _ in pieces], plan, zero_row=len(flat) - 1)
-    return flat[where.to(flat.device)]
+    return flat[upload(where, flat.device)]
 
 
 def _flat_index(windows: Sequence[Window], plan: WindowPlan, zero_row: int) -> Tensor:

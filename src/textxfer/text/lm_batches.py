@@ -22,6 +22,7 @@ from torch import Tensor
 from textxfer.batch import Batch
 from textxfer.text.gather import gather
 from textxfer.text.store import TokenStore
+from textxfer.upload import upload
 
 IGNORE = -100
 """Target that does not count, as in torch's cross-entropy."""
@@ -166,7 +167,7 @@ class LMBatches:
         lanes[inside] = stream.read(begin.clip(min=0), end)
         if begin[0] < 0:
             lanes[0, 0] = self._pad
-        return torch.from_numpy(np.ascontiguousarray(lanes.T)).to(self.device)
+        return upload(torch.from_numpy(np.ascontiguousarray(lanes.T)), self.device)
 
     def _targets_per_lane(self) -> np.ndarray:
         """Number of targets of each lane of this process that count, (B,)."""

@@ -19,6 +19,7 @@ from textxfer.training.callback import Callback
 from textxfer.training.dispatch import annotate, shapes
 from textxfer.training.state_restore import resume_fit
 from textxfer.training.step import OutputLoss, Progress, Step, prediction
+from textxfer.upload import upload
 
 if TYPE_CHECKING:
     from textxfer.training.learner import Learner
@@ -228,7 +229,7 @@ def batch_to(batch: Batch, device: torch.device, stay: Collection[int] = ()) -> 
             as `host_inputs`, for asking a GPU for values means to wait for it.
     """
     inputs = tuple(
-        item.to(device) if isinstance(item, Tensor) and index not in stay else item
+        upload(item, device) if isinstance(item, Tensor) and index not in stay else item
         for index, item in enumerate(batch.inputs)
     )
-    return Batch(inputs, None if batch.target is None else batch.target.to(device), batch.n)
+    return Batch(inputs, None if batch.target is None else upload(batch.target, device), batch.n)
