@@ -62,6 +62,14 @@ class OnGPU(Tensor):
     def is_cuda(self) -> bool:  # type: ignore[override]
         return True
 
+    # These two tell `Module.to` to exchange a parameter that becomes another kind of tensor, not to fill it.
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["host"], None
+
+    @staticmethod
+    def __tensor_unflatten__(parts: dict[str, Tensor], *_: Any) -> OnGPU:
+        return OnGPU(parts["host"])
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         raise RuntimeError(f"{func} on a tensor of the simulated GPU, which is gone")
@@ -248,7 +256,6 @@ def _layout(inputs: int, hidden: int, dtype: torch.dtype, device: torch.device) 
 def simulated_gpu() -> Iterator[SimulatedGPU]:
     """Have a GPU for a block."""
     cuda, cudnn = torch.cuda, torch.backends.cudnn
-    swapping = torch.__future__.get_swap_module_params_on_conversion()
     with ExitStack() as stack:
         for owner, name, value in (
             (cuda, "_lazy_init", lambda: None),
@@ -268,8 +275,5 @@ def simulated_gpu() -> Iterator[SimulatedGPU]:
             stack.enter_context(mock.patch.object(owner, name, value))
         lstm_cudnn._has_bf16.cache_clear()
         stack.callback(lstm_cudnn._has_bf16.cache_clear)
-        # A parameter that moves becomes another kind of tensor, so it must be exchanged, not filled.
-        torch.__future__.set_swap_module_params_on_conversion(True)
-        stack.callback(torch.__future__.set_swap_module_params_on_conversion, swapping)
         stack.enter_context(_Spelling())
         yield stack.enter_context(SimulatedGPU())
