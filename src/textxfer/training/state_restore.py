@@ -74,7 +74,8 @@ def _naming(state: TrainingState, part: str) -> Iterator[None]:
 
 def _check_optimizer(learn: Learner, state: TrainingState) -> None:
     """Refuse the moments of another kind of optimizer, which this one would keep and never use."""
-    saved = {name for hypers in state.values["groups"].values() for name in hypers}
+    # Not `hypers`: Python 3.12.1 would take that for the function of the next line.
+    saved = {name for values in state.values["groups"].values() for name in values}
     own = {name for group in learn.optimizer.param_groups for name in hypers(group)}
     if saved != own:
         raise CheckpointError(
