@@ -32,6 +32,7 @@ from textxfer.callbacks import (
 from textxfer.callbacks._cuda_graph import Results
 from textxfer.generation import generate
 from textxfer.kernels.lstm_cudnn import CudnnLSTM
+from textxfer.learners import Precision as TrainingPrecision
 from textxfer.models import token_loss
 from textxfer.names import Precision
 from textxfer.recipe import Stage
@@ -168,12 +169,31 @@ def test_no_step_of_the_recipe_waits(simulation: SimulatedGPU) -> None:
     assert waits == again == 4, simulation.waits
 
 
-def test_a_classifier_trains_as_on_the_cpu(simulation: SimulatedGPU) -> None:
+def test_the_recipe_trains_as_on_the_cpu(simulation: SimulatedGPU, monkeypatch: pytest.MonkeyPatch) -> None:
     data = task(60)
-    learners = [ulmfit.classify(data, recipe=SHORT, precision="fp32", device=device) for device in ("cpu", "cuda")]
-    assert apart(*learners) < 1e-4
-    losses = [learn.history.column("valid_loss") for learn in learners]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+    def both(device: str, precision: TrainingPrecision) -> tuple[Learner, Learner]:
+        language = ulmfit.pretrain(data, recipe=SHORT, precision=precision, device=device)
+        encoder = language.model.encoder
+        return language, ulmfit.classify(data, encoder, recipe=SHORT, precision=precision, device=device)
+
+    wanted = both("cpu", "fp32")
+    cases: list[tuple[TrainingPrecision, torch.dtype | None, float]] = [
+        ("fp32", None, 1e-4),
+        ("bf16", torch.bfloat16, 0.02),
+        ("fp16", torch.float16, 0.02),
+    ]
+    for precision, dtype, tolerance in cases:
+        for learn, other in zip(both("cuda", precision), wanted):
+            assert apart(learn, other) < 1e-4 or precision != "fp32"
+            losses, others = learn.history.column("train_loss"), other.history.column("train_loss")
+            assert losses[0] == pytest.approx(others[0], rel=tolerance)
+            assert (None if dtype is None else learn.callback(MixedPrecision).active) == dtype
+    # As a T4, which has no bfloat16: the recipe's own precision is float32 there.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: False)
+    learn, _ = both("cuda", "bf16")
+    assert learn.callback(MixedPrecision).active == torch.float32
+    assert apart(learn, wanted[0]) < 1e-4
 
 
 def test_a_training_goes_on_with_its_state(simulation: SimulatedGPU, tmp_path: Path) -> None:

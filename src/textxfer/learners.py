@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -34,7 +34,7 @@ from textxfer.training import Accuracy, Callback, Learner, ParamSchedule, Perple
 from textxfer.training.learner import Model
 from textxfer.training.seeds import seeded
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp16", "fp32"]
 _VALID_BATCH = 64
 
 
@@ -62,7 +62,8 @@ def language_model(
         training: Numbers other than the recipe's.
         callbacks: Added to those of the recipe; a `Report` among them takes the place of the one there.
         backward: Read the texts from the end to the start.
-        precision: `bf16` where the hardware computes in it, or `fp32`.
+        precision: `bf16`, which is float32 where the hardware does not compute in it, `fp16` for GPUs without
+            bfloat16, or `fp32`.
         device: Where to train; the GPU if there is one.
         seed: Seed of initial weights, dropouts and the order of the documents.
     """
@@ -114,7 +115,8 @@ def classifier(
         training: Numbers other than the recipe's.
         callbacks: Added to those of the recipe; a `Report` among them takes the place of the one there.
         backward: Read the texts from the end to the start.
-        precision: `bf16` where the hardware computes in it, or `fp32`.
+        precision: `bf16`, which is float32 where the hardware does not compute in it, `fp16` for GPUs without
+            bfloat16, or `fp32`.
         device: Where to train; the GPU if there is one.
         seed: Seed of initial weights, dropouts and the order of the documents.
 
@@ -215,8 +217,8 @@ def _common(training: Training, precision: Precision) -> list[Callback]:
     parts: list[Callback] = [ActivationReg(training.alpha), TemporalReg(training.beta)]
     if training.clip is not None:
         parts.append(ClipGrad(training.clip))
-    if precision == "bf16":
-        parts.append(MixedPrecision("bf16"))
-    elif precision != "fp32":
-        raise ValueError(f"precision must be 'bf16' or 'fp32', not {precision!r}")
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")
+    if precision != "fp32":
+        parts.append(MixedPrecision(precision))
     return parts

@@ -232,10 +232,10 @@ def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch):
     assert learn.history.steps["loss"] == plain.history.steps["loss"]
 
 
-def test_a_gpu_without_bfloat16_is_refused(monkeypatch):
+def test_a_gpu_without_bfloat16_computes_in_float32(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    with pytest.raises(ValueError, match=r"this GPU has no bfloat16: use MixedPrecision\('fp16'\)"):
-        MixedPrecision("bf16")._usable(torch.device("cuda"))
+    assert MixedPrecision("bf16")._usable(torch.device("cuda")) == torch.float32
+    assert MixedPrecision("fp16")._usable(torch.device("cuda")) == torch.float16
 
 
 def test_works_with_sgd():

@@ -352,3 +352,10 @@ def test_options_change_on_purpose_only():
     if os.environ.get("TEXTXFER_UPDATE_GOLDEN"):
         GOLDEN.write_text("\n".join(names) + "\n")
     assert names == GOLDEN.read_text().splitlines()
+
+
+def test_float16_needs_a_gpu(tmp_path, table, capsys):
+    arguments = ["classify", str(table), "--out", str(tmp_path / "out"), "--from-scratch", "--precision", "fp16"]
+    assert main([*arguments, "--device", "cpu"]) == 2
+    assert "--precision fp16 needs a CUDA GPU, and this is to run on cpu: leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -30,7 +30,7 @@ class MixedPrecision(Callback):
     and used, and an update with infinite gradients is left out.
 
     Args:
-        dtype: `bf16`, or `fp16` for GPUs without bfloat16. A CPU without bfloat16 instructions computes in float32.
+        dtype: `bf16`, which is float32 on devices without instructions for it, or `fp16`, for such GPUs.
         init_scale: First scale of the objective in float16, > 0.
         allow_cpu: Emulate float16 on a CPU, for tests; it is slow.
 
@@ -116,13 +116,10 @@ class MixedPrecision(Callback):
 
     def _usable(self, device: torch.device) -> torch.dtype:
         """Return the dtype to compute in on a device; refuse what cannot work."""
-        if self.dtype == "fp16":
-            if device.type != "cuda" and not self.allow_cpu:
-                raise ValueError(
-                    f"MixedPrecision('fp16') needs a CUDA GPU; on {device.type} use MixedPrecision('bf16')"
-                )
-        elif device.type == "cpu" and not cpu_multiplies_bf16():
-            return torch.float32
-        elif device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise ValueError("this GPU has no bfloat16: use MixedPrecision('fp16')")
+        if self.dtype == "bf16":
+            gpu_lacks_it = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+            if gpu_lacks_it or (device.type == "cpu" and not cpu_multiplies_bf16()):
+                return torch.float32
+        elif device.type != "cuda" and not self.allow_cpu:
+            raise ValueError(f"MixedPrecision('fp16') needs a CUDA GPU; on {device.type} use MixedPrecision('bf16')")
         return _DTYPES[self.dtype]

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = parse(classes[name], namespace)
         with heeded(), _together(config):
             _check_device(getattr(config, "device", None))
+            _check_precision(config)
             _job(name)(config)
         sys.stdout.flush()
     except BrokenPipeError:  # of `textxfer ... | head`
@@ -106,6 +107,19 @@ def _check_device(name: str | None) -> None:
         raise DataError(
             f"--device {name} cannot be used: {reason}. Leave it out: the GPU is taken if there is one"
         ) from error
+
+
+def _check_precision(config: Any) -> None:
+    """Refuse training in float16 where there is none, before anything is read."""
+    if not (isinstance(config, Training) and config.precision == "fp16"):
+        return
+    import torch
+
+    from textxfer.text.document import DataError
+
+    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type != "cuda":
+        raise DataError(f"--precision fp16 needs a CUDA GPU, and this is to run on {device.type}: leave it out")
 
 
 def _who() -> str:

@@ -44,7 +44,10 @@ class Training(Reading):
         help="read texts from the start, from the end, or train a model for each and average their probabilities; "
         "those of the pretrained model if there is one, else forward",
     )
-    precision: Literal["bf16", "fp32"] = option("bf16", help="precision of the computation")
+    precision: Literal["bf16", "fp16", "fp32"] = option(
+        "bf16",
+        help="numbers to compute in: bf16, which is fp32 on devices without it, fp16 for GPUs without bf16, or fp32",
+    )
     device: str | None = option(None, help="cpu, cuda or cuda:N; the GPU if there is one")
     workers: int = option(1, help="processes that tokenize", within=AT_LEAST_1)
     seed: int = option(0, help="seed of weights, dropouts, splits and order", within=SEED)
