@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from textxfer.training.learner import Learner
 
 
-@runtime_checkable
 class Featured(Protocol):
     """A classifier in two parts, such as `textxfer.models.TextClassifier`."""
 
@@ -69,13 +68,14 @@ class CacheFeatures(Callback):
             TypeError: The model has no `features` and `head`.
         """
         model = learn.model
-        if not isinstance(model, Featured):
+        # Asked by name: since Python 3.12 a runtime-checkable protocol does not see the modules of a module.
+        if not (callable(getattr(model, "features", None)) and isinstance(getattr(model, "head", None), nn.Module)):
             raise TypeError(
                 "CacheFeatures needs a model with a method `features(ids, lengths)` and a module `head`; "
                 f"{type(model).__name__} is none"
             )
         self.n_computed, self._plain = 0, learn.forward
-        learn.forward = partial(self._forward, learn.model, model, learn.forward)
+        learn.forward = partial(self._forward, model, cast("Featured", model), learn.forward)
 
     def after_fit(self, learn: Learner) -> None:
         """Put `learn.forward` back and give the memory back."""
