@@ -130,9 +130,11 @@ def _ablations(data: str, lines: Sequence[Line], folder: Path) -> list[str]:
 def _order(rows: Mapping[str, Row], paper: Mapping[str, float], titles: Mapping[str, str]) -> list[str]:
     """Say how far the rows stand in the paper's order."""
     order = compare(rows, paper)
-    if not order.agree + len(order.disagree):
+    if not order.n_pairs:
         return []
-    text = f"Order: {order.agree} of {order.agree + len(order.disagree)} pairs of rows stand as in the paper."
+    text = f"Order: {order.agree} of {order.n_pairs} pairs of rows stand as in the paper."
+    if order.equal:
+        text += f" Equal here, and not there: {'; '.join(f'{titles[a]} and {titles[b]}' for a, b in order.equal)}."
     if order.disagree:
         text += " The others, ours better than the second here and worse there:\n"
     for better, worse, by, error in sorted(order.disagree, key=lambda each: -each[2]):

@@ -12,6 +12,9 @@ from typing import Any
 
 from experiments.cells import Cell, Line, cell_of
 
+_SAME = 1e-6
+"""Points of the error rate below which two means are the same: sums of the same errors in another order."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -98,12 +101,19 @@ class Order:
 
     Attributes:
         agree: Pairs of rows that stand in the same order.
-        disagree: Pairs that do not: the better one here, the worse one, by how many points, and the standard error of
-            that difference over the seeds (not a number with one seed).
+        equal: Pairs whose means are the same here, and are not in the paper.
+        disagree: Pairs in the other order: the better one here, the worse one, by how many points, and the standard
+            error of that difference over the seeds (not a number with one seed).
     """
 
     agree: int
+    equal: tuple[tuple[str, str], ...]
     disagree: tuple[tuple[str, str, float, float], ...]
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs that are not equal in the paper."""
+        return self.agree + len(self.equal) + len(self.disagree)
 
 
 def compare(rows: Mapping[str, Row], paper: Mapping[str, float]) -> Order:
@@ -113,17 +123,19 @@ def compare(rows: Mapping[str, Row], paper: Mapping[str, float]) -> Order:
         rows: Ours, by name.
         paper: Error rates of the paper by name; pairs of equal ones do not count.
     """
-    agree, disagree = 0, []
+    agree, equal, disagree = 0, [], []
     for one, other in combinations([name for name in rows if name in paper], 2):
         theirs, ours = paper[one] - paper[other], rows[one].mean - rows[other].mean
         if theirs == 0:
             continue
-        if ours == 0 or (ours < 0) == (theirs < 0):
+        if math.isclose(ours, 0, abs_tol=_SAME):
+            equal.append((one, other))
+        elif (ours < 0) == (theirs < 0):
             agree += 1
         else:
             better, worse = (one, other) if ours < 0 else (other, one)
             disagree.append((better, worse, abs(ours), _error(rows[one], rows[other])))
-    return Order(agree, tuple(disagree))
+    return Order(agree, tuple(equal), tuple(disagree))
 
 
 def _error(one: Row, other: Row) -> float:

@@ -233,6 +233,18 @@ def test_order_of_rows_against_the_papers():
     assert error == pytest.approx(0.25)
 
 
+def test_rows_with_equal_means_do_not_stand_in_the_papers_order():
+    def row(*errors: float) -> Row:
+        return Row(Cell(data="trec"), dict(enumerate(errors)), 1.0)
+
+    rows = {"a": row(100 * (1 - 0.9), 100 * (1 - 0.8)), "b": row(20, 10), "c": row(30, 30)}
+    assert rows["a"].mean != rows["b"].mean  # by rounding alone
+    order = compare(rows, {"a": 5.0, "b": 6.0, "c": 7.0})
+    assert (order.agree, order.equal, order.disagree) == (2, (("a", "b"),), ())
+    (text,) = report._order(rows, {"a": 5.0, "b": 6.0, "c": 7.0}, {"a": "A", "b": "B", "c": "C"})
+    assert text == "Order: 2 of 3 pairs of rows stand as in the paper. Equal here, and not there: A and B."
+
+
 def test_the_page_that_is_committed_is_that_of_the_results(tmp_path: Path):
     for path in cells.RESULTS.glob("*.jsonl"):
         (tmp_path / "results").mkdir(exist_ok=True)
