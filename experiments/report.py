@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import figures, published
-from experiments.cells import RESULTS, Line, cell_of, read_lines
+from experiments.cells import RESULTS, Cell, Line, cell_of, read_lines
 from experiments.summary import Row, compare, describe, rows_of, setting
 from textxfer.files import write_text
 from textxfer.variants import CLASSIFIER_TUNING, LM_QUALITY, LM_TUNING, PRETRAINING, Variant
@@ -68,15 +68,15 @@ def _test_error(data: str, lines: Sequence[Line]) -> list[str]:
         return []
     rows = []
     for shared, group in _by_setting(ours):
-        paper = published.TEST.get(data), published.TEST_FORWARD.get(data)
+        paper = {"both": published.TEST.get(data), "forward": published.TEST_FORWARD.get(data)}
         for row in rows_of(group):
             name = {"both": "both directions", "forward": "forward", "backward": "backward"}[row.cell.reading]
-            rows.append((f"{name}; {shared}", str(row), _number(paper[row.cell.reading == "forward"]), _time(row)))
+            rows.append((f"{name}; {shared}", str(row), _number(paper.get(row.cell.reading)), _time(row)))
         both = [line for line in group if line["cell"]["reading"] == "both"]
         for direction in ("forward", "backward"):
             for row in rows_of(both, _of(direction)):
-                theirs = _number(paper[1]) if direction == "forward" else ""
-                rows.append((f"{direction} alone, of these; {shared}", str(row), theirs, ""))
+                name = f"{direction} alone, of these; {shared}"
+                rows.append((name, str(row), _number(paper.get(direction)), ""))
     for row in rows_of(line for line in whole if line["cell"]["method"] == "tf-idf"):
         rows.append(("TF-IDF + logistic regression", str(row), "", _time(row)))
     first = ours[0]
@@ -114,7 +114,7 @@ def _ablations(data: str, lines: Sequence[Line], folder: Path) -> list[str]:
             found = {each.name: rows[each.name] for each in variants if each.name in rows}
             if len(found) < 2:
                 continue
-            paper = {name: errors[data] for name, errors in published.VALIDATION.items() if data in errors}
+            paper = _validation(data, cell_of(group[0]).reading)
             titles = {each.name: each.title for each in variants}
             table = [(titles[name], str(row), _number(paper.get(name)), _time(row)) for name, row in found.items()]
             parts += [f"### {title}", f"{group[0]['held_out']:,} held-out training documents; {shared}."]
@@ -125,6 +125,13 @@ def _ablations(data: str, lines: Sequence[Line], folder: Path) -> list[str]:
                 figures.save(figures.ablation(found, paper, titles), picture)
                 parts.append(f"![Errors of the rows, ours and the paper's]({folder.name}/{picture.name})")
     return parts
+
+
+def _validation(data: str, reading: str) -> dict[str, float]:
+    """Return the paper's validation errors by variant; they are for reading forward."""
+    if reading != "forward":
+        return {}
+    return {name: errors[data] for name, errors in published.VALIDATION.items() if data in errors}
 
 
 def _order(rows: Mapping[str, Row], paper: Mapping[str, float], titles: Mapping[str, str]) -> list[str]:
@@ -152,17 +159,25 @@ def _by_setting(lines: Iterable[Line]) -> list[tuple[str, list[Line]]]:
 
 
 def _method(row: Row) -> str:
-    """Name the curve that a row is a point of."""
+    """Name the curve that a row is a point of: all that it may differ by from a row of another curve."""
     cell = row.cell
     if cell.method == "tf-idf":
         return "TF-IDF + logistic regression"
+    recipe = "" if cell.recipe == "small" else f", recipe `{cell.recipe}`"
     if cell.method == "scratch":
-        return "from scratch" if cell.epochs is None else f"from scratch, {cell.epochs} epochs"
-    texts = "labelled texts only" if cell.texts == 0 else f"{'all' if cell.texts is None else f'{cell.texts:,}'} texts"
+        reading = "" if cell.reading == "forward" else f", {cell.reading}"
+        return "from scratch" + ("" if cell.epochs is None else f", {cell.epochs} epochs") + reading + recipe
     epochs = [f"{name} {value}" for name, value in (("LM", cell.lm_epochs), ("classifier", cell.epochs)) if value]
     more = f", epochs {' and '.join(epochs)}" if epochs else ""
     more += f", LM dropouts x {cell.lm_dropout:g}" if cell.lm_dropout is not None else ""
-    return f"ULMFiT from {cell.model}, {texts}, {cell.reading}{more}"
+    start = "without pretraining" if cell.model is None else f"from {cell.model}"
+    return f"ULMFiT {start}, {_texts(cell)}, {cell.reading}{more}{recipe}"
+
+
+def _texts(cell: Cell) -> str:
+    """Say what a language model has read."""
+    texts = "labelled texts only" if cell.texts == 0 else f"{'all' if cell.texts is None else f'{cell.texts:,}'} texts"
+    return f"{texts} and the held-out ones (*transductive*)" if cell.transductive else texts
 
 
 def _of(direction: str) -> Callable[[Line], float]:

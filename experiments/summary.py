@@ -73,16 +73,18 @@ def minutes(line: Line) -> float:
 
 
 def setting(cell: Cell) -> dict[str, Any]:
-    """Return what all rows of one table share besides the data."""
+    """Return what all rows of one table share besides the data; those of the test set are the directions of reading."""
     names = ("recipe", "model", "texts", "transductive", "lm_epochs", "lm_dropout", "epochs")
     values = asdict(cell)
-    return {name: values[name] for name in names}
+    return {name: values[name] for name in names} | {"reading": None if cell.split == "test" else cell.reading}
 
 
 def describe(shared: Mapping[str, Any]) -> str:
     """Return the settings of a table as a sentence."""
     parts = [f"recipe `{shared['recipe']}`"]
     parts.append(f"pretrained model `{shared['model']}`" if shared["model"] else "no pretrained model")
+    if shared["reading"] not in (None, "forward"):
+        parts.append("read in both directions" if shared["reading"] == "both" else f"read {shared['reading']}")
     if shared["texts"] is not None:
         parts.append(f"language models read {shared['texts']:,} texts")
     if shared["lm_dropout"] is not None:

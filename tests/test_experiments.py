@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,60 @@ def test_rows_with_equal_means_do_not_stand_in_the_papers_order():
     assert (order.agree, order.equal, order.disagree) == (2, (("a", "b"),), ())
     (text,) = report._order(rows, {"a": 5.0, "b": 6.0, "c": 7.0}, {"a": "A", "b": "B", "c": "C"})
     assert text == "Order: 2 of 3 pairs of rows stand as in the paper. Equal here, and not there: A and B."
+
+
+def page_of(tmp_path: Path, *found: Cell, errors: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5)) -> str:
+    """The page of cells that have these error rates."""
+    facts = {"labelled": 12, "held_out": 21, "total_seconds": 60.0, "versions": {"textxfer": "0"}}
+    for cell, error in zip(found, errors):
+        directions = {"forward": error, "backward": error} if cell.reading == "both" else {cell.reading: error}
+        keep({"cell": as_json(cell), "error": error, "errors": directions, **facts}, tmp_path / "results")
+    return report.write(tmp_path / "results").read_text()
+
+
+def test_what_has_read_the_held_out_texts_is_marked_and_takes_no_other_place(tmp_path: Path) -> None:
+    plain = Cell(data="trec", labels=100, model="en-small")
+    page = page_of(tmp_path, plain, replace(plain, transductive=True))
+    assert "| ULMFiT from en-small, all texts, forward | 20.00 (1) |" in page
+    assert "| ULMFiT from en-small, all texts and the held-out ones (*transductive*), forward | 30.00 (1) |" in page
+
+
+def test_few_labels_by_other_recipes_and_readings_have_a_row_of_their_own(tmp_path: Path) -> None:
+    plain = Cell(data="trec", labels=100, model="en-small")
+    scratch = replace(plain, method="scratch", model=None, texts=0, epochs=30)
+    found = [plain, replace(plain, recipe="paper"), scratch, replace(scratch, reading="both")]
+    page = page_of(tmp_path, *found)
+    for row in (
+        "| ULMFiT from en-small, all texts, forward | 20.00 (1) |",
+        "| ULMFiT from en-small, all texts, forward, recipe `paper` | 30.00 (1) |",
+        "| from scratch, 30 epochs | 40.00 (1) |",
+        "| from scratch, 30 epochs, both | 50.00 (1) |",
+    ):
+        assert row in page
+
+
+def test_no_pretrained_model_is_called_so(tmp_path: Path) -> None:
+    page = page_of(tmp_path, Cell(data="trec", labels=100, texts=50))
+    assert "| ULMFiT without pretraining, 50 texts, forward | 20.00 (1) |" in page
+
+
+def test_ablations_of_another_direction_have_a_table_of_their_own(tmp_path: Path) -> None:
+    plain = Cell(data="trec", split="valid", variant="ulmfit", model="en-small")
+    other = replace(plain, variant="no-pretraining")
+    backward = [replace(cell, reading="backward") for cell in (plain, other)]
+    page = page_of(tmp_path, plain, other, *backward)
+    assert page.count("### Pretraining (table 4)") == 2
+    assert "| Without pretraining | 30.00 (1) | 10.67 | 1.0 |" in page
+    assert "pretrained model `en-small`, read backward." in page
+    assert "| Without pretraining | 50.00 (1) |  | 1.0 |" in page  # the paper read forward
+
+
+def test_the_papers_figures_stand_beside_the_same_directions(tmp_path: Path) -> None:
+    page = page_of(tmp_path, *(Cell(data="imdb", reading=each) for each in ("both", "forward", "backward")))
+    shown = "; recipe `small`, no pretrained model | "
+    assert f"| both directions{shown}20.00 (1) | 4.60 |" in page
+    assert f"| forward{shown}30.00 (1) | 5.30 |" in page
+    assert f"| backward{shown}40.00 (1) |  |" in page
 
 
 def test_the_page_that_is_committed_is_that_of_the_results(tmp_path: Path):
