@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from textxfer.files import write_text
+from textxfer.locks import alone
 
 RESULTS = Path(__file__).parent / "results"
 Method = Literal["textxfer", "scratch", "tf-idf"]
@@ -100,10 +101,11 @@ def cell_of(line: Line) -> Cell:
 def keep(line: Line, folder: Path = RESULTS) -> None:
     """Add a line to the results; one of the same cell is replaced. The file is whole at any moment."""
     data = line["cell"]["data"]
-    lines = [other for other in read_lines(data, folder) if cell_of(other) != cell_of(line)]
-    rows = sorted([*lines, line], key=lambda each: json.dumps(each["cell"], sort_keys=True))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path_of(data, folder), "".join(json.dumps(row) + "\n" for row in rows))
+    path = path_of(data, folder)
+    with alone(path.with_suffix(".lock")):  # else a line that another command adds meanwhile would be gone
+        lines = [other for other in read_lines(data, folder) if cell_of(other) != cell_of(line)]
+        rows = sorted([*lines, line], key=lambda each: json.dumps(each["cell"], sort_keys=True))
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def missing(cells: Iterable[Cell], folder: Path = RESULTS) -> list[Cell]:

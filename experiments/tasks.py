@@ -72,7 +72,7 @@ def parts_of(cell: Cell, task: Task) -> Parts:
     many of them are labelled.
 
     Raises:
-        DataError: There are not so many labelled documents.
+        DataError: There are not so many labelled documents, or more of them than texts for the language model.
     """
     train, held_out = task.train, task.test
     if cell.split == "valid":
@@ -81,13 +81,18 @@ def parts_of(cell: Cell, task: Task) -> Parts:
         raise DataError(f"{cell.data} has {len(train):,} labelled documents, not {cell.labels:,}: give fewer --labels")
     order = [train[place] for place in spread(train, cell.seed)]
     labelled = train if cell.labels is None else order[: cell.labels]
+    if cell.texts and cell.texts < len(labelled):
+        raise DataError(
+            f"the language model reads the {len(labelled):,} labelled documents, so not {cell.texts:,} texts: "
+            f"give at least --texts {len(labelled)}"
+        )
     further: list[Document] = []
     if cell.texts != 0:
         others = [] if cell.labels is None else order[cell.labels :]
         more = random.Random(cell.seed).sample(task.unlabelled, len(task.unlabelled))
         further = [*others, *more]
         if cell.texts is not None:
-            further = further[: max(cell.texts - len(labelled), 0)]
+            further = further[: cell.texts - len(labelled)]
     if cell.transductive:
         further = [*further, *held_out]
     return Parts(labelled, [replace(document, label=None) for document in further], held_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from experiments.tables import TABLES, Options, cells_of
 from experiments.tasks import Task, digest, load_task, parts_of, spread
 from tests.programs.toys import TINY, documents, task, write_csv
 from textxfer import ulmfit
+from textxfer.text import DataError
 from textxfer.variants import VARIANTS
 
 
@@ -186,6 +188,12 @@ def test_fewer_labels_are_some_of_the_more_and_the_texts_stay():
     assert all(document.label is None for document in few.further)
 
 
+def test_fewer_texts_than_labelled_documents_are_refused():
+    assert len(parts_of(Cell(data="trec", labels=10, texts=10), small_task()).further) == 0
+    with pytest.raises(DataError, match=r"reads the 10 labelled documents, so not 9 texts: give at least --texts 10"):
+        parts_of(Cell(data="trec", labels=10, texts=9), small_task())
+
+
 def test_held_out_texts_are_read_only_when_asked_for():
     held_out = {document.text for document in small_task().test}
     plain = parts_of(Cell(data="trec"), small_task())
@@ -244,6 +252,17 @@ def test_rows_with_equal_means_do_not_stand_in_the_papers_order():
     assert (order.agree, order.equal, order.disagree) == (2, (("a", "b"),), ())
     (text,) = report._order(rows, {"a": 5.0, "b": 6.0, "c": 7.0}, {"a": "A", "b": "B", "c": "C"})
     assert text == "Order: 2 of 3 pairs of rows stand as in the paper. Equal here, and not there: A and B."
+
+
+def test_two_commands_keep_their_results_side_by_side(tmp_path: Path) -> None:
+    def keep_many(labels: int) -> None:
+        for seed in range(20):
+            keep({"cell": as_json(Cell(data="trec", labels=labels, seed=seed)), "error": 0.1}, tmp_path)
+
+    with ThreadPoolExecutor(2) as pool:  # as good as two processes: the lock is one of files
+        list(pool.map(keep_many, (1, 2)))
+    assert len(read_lines("trec", tmp_path)) == 40
+    assert [path.name for path in tmp_path.iterdir()] == ["trec.jsonl"]
 
 
 def page_of(tmp_path: Path, *found: Cell, errors: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5)) -> str:
