@@ -72,7 +72,7 @@ def _in_turn(to_do: Sequence[Cell], options: Options, command: str) -> Iterator[
 def _side_by_side(to_do: Sequence[Cell], options: Options, command: str) -> Iterator[tuple[Cell, Line | Exception]]:
     threads = max((os.cpu_count() or 1) // options.jobs, 1)
     # Started anew, not forked: torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(options.jobs, get_context("spawn"), runner.set_threads, (threads,))
+    pool = ProcessPoolExecutor(options.jobs, get_context("spawn"), runner.begin_process, (threads,))
     with pool:
         futures: dict[Future[Line], Cell] = {
             pool.submit(runner.run, cell, options.data_root, options.cache, command): cell for cell in to_do

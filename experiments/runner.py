@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import platform
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +178,19 @@ def _processor() -> str:
     return f"{len(names)} x {names[0]}" if names else platform.processor()
 
 
-def set_threads(n: int) -> None:
-    """Give each of several processes its share of the cores."""
-    torch.set_num_threads(n)
+def begin_process(n_threads: int) -> None:
+    """Give one of several processes its share of the cores, and let it end with the command.
+
+    Args:
+        n_threads: Threads of torch.
+    """
+    torch.set_num_threads(n_threads)
+    threading.Thread(target=_end_with_command, daemon=True).start()
+
+
+def _end_with_command() -> None:
+    """End this process when the command is gone: killed, it could not say so, and nobody would keep the results."""
+    command = multiprocessing.parent_process()
+    if command is not None:
+        command.join()
+        os._exit(1)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import math
+import subprocess
+import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -263,6 +266,20 @@ def test_two_commands_keep_their_results_side_by_side(tmp_path: Path) -> None:
         list(pool.map(keep_many, (1, 2)))
     assert len(read_lines("trec", tmp_path)) == 40
     assert [path.name for path in tmp_path.iterdir()] == ["trec.jsonl"]
+
+
+@pytest.mark.slow
+def test_processes_end_with_a_command_that_is_killed(folder: Path, tmp_path: Path) -> None:
+    arguments = ["lm-tuning", "--model", folder / "pair", "--data-root", folder / "data", "--out", tmp_path / "results"]
+    arguments += ["--cache", tmp_path / "cache", "--seeds", "1", "--jobs", "2", "--lm-epochs", "100000"]
+    command = [sys.executable, "-W", "ignore", "-m", "experiments", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        ends = time.monotonic() + 120
+        while len(list(tmp_path.glob("cache/*.lock"))) < 2:  # both train
+            assert process.poll() is None and time.monotonic() < ends
+            time.sleep(0.2)
+        process.kill()
+        process.communicate(timeout=30)  # to the end of the output, which the processes have in common
 
 
 def page_of(tmp_path: Path, *found: Cell, errors: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5)) -> str:
