@@ -33,6 +33,10 @@ is one line of `results/<data>.jsonl`, with its command, seed, numbers, checksum
 again. Unless a table says *transductive*, no language model has read held-out texts. The numbers of the recipes were
 chosen on training documents alone. The paper's figures are for a model of full size, pretrained on 103 M words.
 """
+_EARLY = (
+    " As in the paper, all rows but ULMFiT stop early: they show their best epoch on these same documents, which "
+    "flatters them, and ULMFiT its last one."
+)
 _ABLATIONS: Mapping[str, Sequence[Variant]] = {
     "Pretraining (table 4)": PRETRAINING,
     "Quality of the language model (table 5)": LM_QUALITY,
@@ -109,7 +113,7 @@ def _ablations(data: str, lines: Sequence[Line], folder: Path) -> list[str]:
     parts: list[str] = []
     valid = [line for line in lines if line["cell"]["split"] == "valid" and line["cell"]["variant"] is not None]
     for number, (title, variants) in enumerate(_ABLATIONS.items(), 4):
-        for shared, group in _by_setting(valid):
+        for place, (shared, group) in enumerate(_by_setting(valid), 1):
             rows = {row.cell.variant: row for row in rows_of(group)}
             found = {each.name: rows[each.name] for each in variants if each.name in rows}
             if len(found) < 2:
@@ -117,11 +121,14 @@ def _ablations(data: str, lines: Sequence[Line], folder: Path) -> list[str]:
             paper = _validation(data, cell_of(group[0]).reading)
             titles = {each.name: each.title for each in variants}
             table = [(titles[name], str(row), _number(paper.get(name)), _time(row)) for name, row in found.items()]
-            parts += [f"### {title}", f"{group[0]['held_out']:,} held-out training documents; {shared}."]
+            text = f"{group[0]['held_out']:,} held-out training documents; {shared}."
+            if any(not each.is_whole for each in variants if each.name in rows):
+                text += _EARLY
+            parts += [f"### {title}", text]
             parts.append(_table(("", "error", "paper", "minutes a run"), table))
             parts += _order(found, paper, titles)
             if len(found) > 2:
-                picture = folder / f"{data}-table-{number}.png"
+                picture = folder / f"{data}-table-{number}{'' if place == 1 else f'-{place}'}.png"
                 figures.save(figures.ablation(found, paper, titles), picture)
                 parts.append(f"![Errors of the rows, ours and the paper's]({folder.name}/{picture.name})")
     return parts

@@ -328,6 +328,24 @@ def test_ablations_of_another_direction_have_a_table_of_their_own(tmp_path: Path
     assert "| Without pretraining | 50.00 (1) |  | 1.0 |" in page  # the paper read forward
 
 
+def test_each_table_has_a_picture_of_its_own(tmp_path: Path) -> None:
+    plain = [Cell(data="trec", split="valid", variant=f"lm-{name}", model="en-small") for name in ("none", "full")]
+    plain.append(replace(plain[0], variant="ulmfit"))
+    found = [*plain, *(replace(cell, lm_epochs=1) for cell in plain)]
+    page = page_of(tmp_path, *found, errors=(0.1, 0.2, 0.3, 0.9, 0.8, 0.7))
+    pictures = [line.partition("(")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
+    assert pictures == ["results/trec-table-6.png", "results/trec-table-6-2.png"]
+    assert len({(tmp_path / picture).read_bytes() for picture in pictures}) == 2
+
+
+def test_the_page_says_which_rows_are_at_their_best_epoch(tmp_path: Path) -> None:
+    plain = Cell(data="trec", split="valid", variant="ulmfit", model="en-small")
+    page = page_of(tmp_path, plain, replace(plain, variant="lm-full"))
+    assert "best epoch" not in page
+    page = page_of(tmp_path, replace(plain, variant="full"))
+    assert page.count("all rows but ULMFiT stop early: they show their best epoch on these same documents") == 1
+
+
 def test_the_papers_figures_stand_beside_the_same_directions(tmp_path: Path) -> None:
     page = page_of(tmp_path, *(Cell(data="imdb", reading=each) for each in ("both", "forward", "backward")))
     shown = "; recipe `small`, no pretrained model | "
