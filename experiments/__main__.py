@@ -33,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no table {options.table!r}; there are {', '.join(TABLES)}, and report")
     try:
         wanted = cells_of(options)
-    except DataError as error:
+        done = cells.done(wanted, options.out)
+        runner.check_models(done, options.out)
+    except _EXPECTED as error:
         parser.error(str(error))
-    to_do = cells.missing(wanted, options.out)
+    to_do = [cell for cell in wanted if cell not in done]
     print(f"{options.table}: {len(wanted)} cells, {len(wanted) - len(to_do)} done", flush=True)
     if options.dry_run:
         for cell in wanted:

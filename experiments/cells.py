@@ -108,11 +108,11 @@ def keep(line: Line, folder: Path = RESULTS) -> None:
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def missing(cells: Iterable[Cell], folder: Path = RESULTS) -> list[Cell]:
-    """Return the cells that have no result yet, each once."""
-    wanted = list(dict.fromkeys(cells))
-    done = {cell_of(line) for data in {cell.data for cell in wanted} for line in read_lines(data, folder)}
-    return [cell for cell in wanted if cell not in done]
+def done(cells: Iterable[Cell], folder: Path = RESULTS) -> dict[Cell, Line]:
+    """Return the results that there are of some cells."""
+    wanted = dict.fromkeys(cells)
+    lines = {cell_of(line): line for data in {cell.data for cell in wanted} for line in read_lines(data, folder)}
+    return {cell: lines[cell] for cell in wanted if cell in lines}
 
 
 def as_json(cell: Cell) -> dict[str, Any]:

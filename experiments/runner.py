@@ -8,6 +8,7 @@ import platform
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from textxfer.presets import preset
 from textxfer.pretrained import resolve
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData, prepare
-from textxfer.text import TokenStore
+from textxfer.text import DataError, TokenStore
 from textxfer.variants import ULMFIT, Variant, variant
 
 
@@ -67,6 +68,37 @@ def run(cell: Cell, root: Path | None, cache: Path, command: str) -> Line:
     }
 
 
+def check_models(done: Mapping[Cell, Line], folder: Path) -> None:
+    """Make sure that results are of the model that has its name now: one of another must not stand in a row with it.
+
+    Args:
+        done: Results by cell.
+        folder: Where they are.
+
+    Raises:
+        DataError: Some are not; the message says what to do.
+    """
+    sums: dict[tuple[str, Direction], str | None] = {}
+    others = []
+    for cell, line in done.items():
+        if cell.model is None or line.get("model_sha256") is None:  # it starts from no model
+            continue
+        key = cell.model, _directions(cell)[0]
+        if key not in sums:
+            sums[key] = fingerprint(load_directions(resolve(cell.model)).get(key[1]))
+        if line["model_sha256"] != sums[key]:
+            others.append(cell)
+    if others:
+        raise DataError(
+            f"--model {others[0].model}: {len(others)} of the cells in {folder} are of another model of that name; "
+            "give the new one another name, another folder as --out, or remove their lines"
+        )
+
+
+def _directions(cell: Cell) -> tuple[Direction, ...]:
+    return DIRECTIONS if cell.reading == "both" else (cell.reading,)
+
+
 def _baseline(cell: Cell, parts: Parts) -> dict[str, Any]:
     return {"error": tf_idf(parts, cell.seed).error_rate}
 
@@ -76,7 +108,7 @@ def _textxfer(cell: Cell, parts: Parts, cache: Path) -> dict[str, Any]:
     recipe = recipe_of(cell)
     starts = cell.method == "textxfer" and (change or ULMFIT).pretrained
     bases = load_directions(resolve(cell.model)) if starts and cell.model is not None else None
-    directions: tuple[Direction, ...] = DIRECTIONS if cell.reading == "both" else (cell.reading,)
+    directions = _directions(cell)
     base = None if bases is None else bases[directions[0]]
     data = prepare(parts.labelled, unlabelled=parts.further, base=base, recipe=recipe)
     held_out = data.encode(parts.held_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -96,6 +97,22 @@ def test_a_second_run_does_what_is_missing(go, tmp_path: Path, monkeypatch: pyte
     assert [cell.variant for cell in ran] == ["chain-thaw"]
     assert [line for line in results(tmp_path) if line["cell"]["variant"] != "chain-thaw"] == first
     assert "3 cells, 2 done" in capsys.readouterr().out
+
+
+def test_another_model_of_the_same_name_is_not_taken_for_the_first(go, folder: Path, tmp_path: Path, capsys):
+    model = shutil.copytree(folder / "pair", tmp_path / "model")
+    arguments = ("lm-tuning", "--rows", "lm-none", "--epochs", "1", "--model", str(model), "--seeds")
+    assert go(*arguments, "1") == 0
+    assert go(*arguments, "1") == 0
+    data = task()
+    learn = ulmfit.pretrain(data, recipe=TINY, seed=1)
+    shutil.rmtree(model / "forward")
+    ulmfit.save(model / "forward", learn, data)
+    with pytest.raises(SystemExit):
+        go(*arguments, "2")
+    message = f"--model {model}: 1 of the cells in {tmp_path / 'results'} are of another model of that name"
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert len(results(tmp_path)) == 1
 
 
 def test_rows_with_the_same_language_model_share_it(go, folder: Path, tmp_path: Path):
