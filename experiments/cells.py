@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from textxfer.files import write_text
 from textxfer.locks import alone
+from textxfer.text import DataError
 
 RESULTS = Path(__file__).parent / "results"
 Method = Literal["textxfer", "scratch", "tf-idf"]
@@ -75,18 +76,18 @@ def read_lines(data: str, folder: Path = RESULTS) -> list[Line]:
     """Return the results of a data set; none if there are none.
 
     Raises:
-        ValueError: A line is damaged; the message says which.
+        DataError: A line is damaged; the message says which.
     """
     path = path_of(data, folder)
     if not path.exists():
         return []
     lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             value = json.loads(line)
             Cell(**value["cell"])
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
+            raise DataError(
                 f"{path}, line {number} is damaged ({error}): remove it, and its cell is run again"
             ) from error
         lines.append(value)

@@ -13,6 +13,7 @@ from experiments import figures, published
 from experiments.cells import RESULTS, Cell, Line, cell_of, read_lines
 from experiments.summary import Row, compare, describe, rows_of, setting
 from textxfer.files import write_text
+from textxfer.text import DataError
 from textxfer.variants import CLASSIFIER_TUNING, LM_QUALITY, LM_TUNING, PRETRAINING, Variant
 
 _HEAD = """# Experiments
@@ -45,8 +46,21 @@ _ABLATIONS: Mapping[str, Sequence[Variant]] = {
 }
 
 
+def page_of(folder: Path) -> Path:
+    """Return where the page of a folder of results goes: beside it.
+
+    Raises:
+        DataError: There is a page of something else.
+    """
+    page = folder.parent / "README.md"
+    if page.exists() and not page.read_text("utf-8", "replace").startswith(_HEAD.splitlines()[0]):
+        raise DataError(f"{page} is there already, and is no page of experiments: give a folder elsewhere as --out")
+    return page
+
+
 def write(folder: Path = RESULTS) -> Path:
     """Write the figures beside the results, and the page beside their folder."""
+    page = page_of(folder)
     parts = [_HEAD.strip()]
     for path in sorted(folder.glob("*.jsonl")):
         data = path.stem
@@ -58,7 +72,6 @@ def write(folder: Path = RESULTS) -> Path:
             *_ablations(data, lines, folder),
         ]
         parts += _machines(lines)
-    page = folder.parent / "README.md"
     write_text(page, "\n\n".join(parts) + "\n")
     print(f"written to {page}")
     return page

@@ -177,11 +177,25 @@ def test_unknown_tables_and_data_sets(go, capsys):
     assert "no such data set with classes" in capsys.readouterr().err
 
 
-def test_damaged_results_are_named(tmp_path: Path):
-    path = cells.path_of("trec", tmp_path)
-    path.write_text('{"cell": {"data": "trec"}}\n{"cell": \n')
-    with pytest.raises(ValueError, match=r"trec.jsonl, line 2 is damaged"):
-        cells.read_lines("trec", tmp_path)
+@pytest.mark.parametrize("line", [b'{"cell": ', b"[]", b"", b"\xff\xfe"])
+def test_damaged_results_are_named(line: bytes, go, tmp_path: Path, capsys):
+    path = cells.path_of("trec", tmp_path / "results")
+    path.parent.mkdir()
+    path.write_bytes(b'{"cell": {"data": "trec"}}\n' + line + b"\n")
+    for table in ("lm-tuning", "report"):
+        with pytest.raises(SystemExit):
+            go(table)
+        assert f"{path}, line 2 is damaged" in capsys.readouterr().err
+
+
+def test_a_readme_of_something_else_is_left_alone(go, tmp_path: Path, capsys):
+    (tmp_path / "README.md").write_text("# My project\n")
+    for table in ("lm-tuning", "report"):
+        with pytest.raises(SystemExit):
+            go(table)
+        assert "README.md is there already, and is no page of experiments" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "# My project\n"
 
 
 def small_task() -> Task:
