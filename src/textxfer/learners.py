@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -131,7 +132,8 @@ def classifier(
     training = training or recipe.for_classify(encoder is not None)
     config = recipe.encoder(len(data.vocab)) if encoder is None else encoder.config
     with seeded(seed):
-        model = TextClassifier(training.dropouts.apply(config), recipe.head(len(data.classes)))
+        head = replace(recipe, classify=training).head(len(data.classes))  # it also has the windows
+        model = TextClassifier(training.dropouts.apply(config), head)
     if encoder is not None:
         load_encoder(model, encoder)
     place = distributed.start(device)

@@ -99,6 +99,12 @@ def test_random_weights_are_trained_whole_and_at_one_rate(data):
     assert all(rate == rates[0] for rate in rates)
 
 
+def test_windows_of_a_classifier_are_those_of_the_training_that_is_given(data):
+    training = replace(TINY.classify, bptt=7, vary_bptt=True)
+    config = ulmfit.classifier(data, recipe=TINY, training=training).model.config
+    assert (config.bptt, config.vary_bptt) == (7, True)
+
+
 def test_precision_and_clip(data):
     learn = ulmfit.classifier(data, recipe=TINY, precision="fp32")
     assert MixedPrecision not in map(type, learn.callbacks)
