@@ -2,7 +2,7 @@
 
 `small` is ours, for a CPU and few labels. `paper` has the numbers of Howard & Ruder 2018 (arXiv 1801.06146), sections 3
 and 4.1; `scripts2018` those of the scripts that were published with it. The two differ in the betas, the rates and
-dropouts of the language model, the windows, the stages of unfreezing, batch size, epochs and clipping;
+dropouts of the language model, the windows, the stages of unfreezing, batch size, epochs, clipping and weight decay;
 tests/programs/test_paper_numbers.py has both number by number.
 
 `laptop` is `small` with fewer passes and epochs, so many as fit into a given time: see `textxfer.sizing`.
