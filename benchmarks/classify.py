@@ -95,7 +95,8 @@ def _predict(sizes: Sizes, options: Options) -> Case:
     cut = {"max_tokens": peers_transformers.MAX_TOKENS}
     # In its best dtype on this machine.
     dtype, name = (torch.bfloat16, "bfloat16") if options.half else (torch.float32, "float32")
-    impls.append(Impl("distilbert", partial(bert, dtype, options), name, figures=cut))
+    flops = peers_transformers.flops(source, options)
+    impls.append(Impl("distilbert", partial(bert, dtype, options), name, figures=cut, flops=flops))
     return Case(
         name="predict",
         impls=impls,

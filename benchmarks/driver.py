@@ -101,6 +101,7 @@ class Impl:
         dtype: What it computes in: `float32`, `bfloat16`, `float16`, `int8`.
         repeats: How many times the work of the case a round does; its time is divided by that.
         figures: Further fields of its result line.
+        flops: Floating-point operations of a round, where they are not those of the case: a model of another kind.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Impl:
     dtype: str = "float32"
     repeats: int = 1
     figures: Mapping[str, Any] = field(default_factory=dict)
+    flops: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from textxfer.text import TokenStore
 
 MAX_TOKENS = 512
 _BATCH = 32
+_SIZES = {"dim": 768, "hidden_dim": 3072, "n_layers": 6, "n_heads": 12}
+"""Those of its default configuration."""
 _TINY = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}
 
 
@@ -31,11 +33,20 @@ def distilbert(source: TokenStore, dtype: torch.dtype, options: Options) -> Work
     return Work(run)
 
 
+def flops(source: TokenStore, options: Options) -> float:
+    """Return the operations of a round, by the sizes of its layers' matrix products; padding does not count."""
+    sizes, tokens = options.size(_SIZES, _TINY), source.lengths.clip(max=MAX_TOKENS).astype(float)
+    dim, inner = sizes["dim"], sizes["hidden_dim"]
+    weights = 4 * dim * dim + 2 * dim * inner  # query, key, value, output; then up and down
+    attention = 2 * dim * tokens  # each word looks at all, and takes from all
+    return 2.0 * sizes["n_layers"] * float((tokens * (weights + attention)).sum())
+
+
 def _model(vocab: int, dtype: torch.dtype, options: Options) -> Any:
     transformers = optional("transformers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        config = transformers.DistilBertConfig(vocab_size=vocab, num_labels=2, **options.size({}, _TINY))
+        config = transformers.DistilBertConfig(vocab_size=vocab, num_labels=2, **options.size(_SIZES, _TINY))
         model = transformers.DistilBertForSequenceClassification(config)
     return model.to(options.device, dtype).eval()
 

@@ -14,8 +14,9 @@ PAGE = Path(__file__).parent / "README.md"
 _HEAD = """# Benchmarks
 
 Each suite prints a check of correctness first, times all implementations in turn in one process, round after round, and
-writes `results/<suite>-<device>.jsonl`. Memory is that of a further run in a process of its own, its workers included;
-on a GPU it is the largest amount allocated. Peers come with the extra `bench` and `fastai-requirements.txt`.
+writes `results/<suite>-<device>.jsonl`. A peer that fails the check, or raises, is left out. Memory is that of a
+further run in a process of its own, its workers included; on a GPU it is the largest amount allocated. Peers come with
+the extra `bench` and `fastai-requirements.txt`.
 
 ```
 make bench        # on the CPU, with TEXTXFER_DATA=... the folder of the data sets
@@ -26,8 +27,8 @@ python -m benchmarks lm_step --quick    # one suite, tiny, nothing written
 In all tables `median_ms` is the median time of a round and `iqr_ms` the distance of its quartiles. `ratio_to_<peer>` is
 the time of the peer's fastest variant over the own, above 1 if ours is faster: the median over rounds of the ratio
 within each round, in brackets the quartiles. `ceiling_share` is the share of the rate of one large matrix product, in
-the same dtype and run, that the case's matrix products alone would need; `rel_err...` the relative error against
-float64 that was measured before.
+the same dtype and run, that the case's matrix products alone would need, or, for DistilBERT, its own; `rel_err...` the
+relative error against float64 that was measured before.
 """
 _KINDS = {"cpu": "", "cpu-fp32": ", CPU without bfloat16", "cuda": ", GPU"}
 

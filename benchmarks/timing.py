@@ -64,8 +64,9 @@ def row(
     figures |= {case.unit: case.count, f"{case.unit}_per_s": _rounded(case.count / middle)}
     for peer in case.peers:
         figures |= ratio(timed.seconds, impl.name, peer)
-    if case.flops and impl.dtype in ceiling:
-        achieved = case.flops / middle
+    flops = case.flops if impl.flops is None else impl.flops
+    if flops and impl.dtype in ceiling:
+        achieved = flops / middle
         figures |= {"gflops": _rounded(achieved / 1e9), "ceiling_gflops": _rounded(ceiling[impl.dtype] / 1e9)}
         figures["ceiling_share"] = _rounded(achieved / ceiling[impl.dtype])
     return results.row(suite, case.name, impl.name, seconds, **figures, **case.figures, **impl.figures)

@@ -26,6 +26,7 @@ from benchmarks import (
     lstm,
     optim,
     peers,
+    peers_transformers,
     report,
     results,
     steps,
@@ -292,6 +293,26 @@ def test_operations_of_a_training_step() -> None:
     # Input and recurrent weights of both layers and the decoder, forward once and backward twice, 2 for multiply-add.
     weights = 4 * 6 * (4 + 6) + 4 * 4 * (6 + 4) + 4 * 60
     assert SIZE.flops == 3 * 2 * 10 * weights
+
+
+def test_operations_of_another_model_are_its_own(suite: Callable[..., None], tmp_path: Path) -> None:
+    other = replace(impl("other", 0.001), flops=8e3)
+    suite(Case("one", [impl("textxfer", 0.001), other], count=1, memory=False, flops=1e3))
+    driver.run("fake", Options(rounds=3, out=tmp_path))
+    ours, theirs = results.read(tmp_path / f"fake-{QUICK.kind}.jsonl")
+    for line, flops in ((ours, 1e3), (theirs, 8e3)):
+        assert line["gflops"] == pytest.approx(flops / line["median_ms"] / 1e6, rel=0.01)
+
+
+def test_operations_of_distilbert() -> None:
+    source = synthetic.store(np.array([50, 700]), 500)  # the second is cut to 512 tokens
+    dim, layers = 768, 6
+    projections, feed_forward = 4 * dim * dim, 2 * dim * 4 * dim
+    looks = 2 * dim * (50**2 + 512**2)  # the products of each word with all others, and their weighted sums
+    expected = 2 * layers * ((50 + 512) * (projections + feed_forward) + looks)
+    assert peers_transformers.flops(source, Options()) == expected
+    (case,) = [case for case in classify.cases(QUICK) if case.name == "predict"]
+    assert [each.name for each in case.impls if each.flops is not None] == ["distilbert"]
 
 
 # ---- made-up text --------------------------------------------------------------------------------------------------
