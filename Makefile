@@ -94,15 +94,21 @@ bench: $(STAMP)  ## run the benchmarks; TEXTXFER_DATA=... names the data (ARGS=-
 	$(BIN)/python -m benchmarks $(ARGS)
 	@if [[ "$(ARGS)" != *--quick* ]]; then $(BIN)/python -m benchmarks.report; fi
 
-# Three commands, each of less than nine minutes, for machines that are lent for a short time. They need torch with
-# CUDA, which .venv has only if the machine had a GPU when it was made: GPU_PYTHON=python3 takes another one.
+# Three commands, each of less than nine minutes, for machines that are lent for a short time. One that fails or is
+# ended does not keep the next from its turn, and what it has measured stays. They need torch with CUDA, which .venv has
+# only if the machine had a GPU when it was made: GPU_PYTHON=python3 takes another one.
 GPU_PYTHON ?=
-GPU_BENCH := PYTHONPATH=src timeout 540 $(or $(GPU_PYTHON),$(BIN)/python) -m benchmarks --device cuda
+# Packages for GPU_PYTHON may lie in a folder of their own, which PYTHONPATH names.
+GPU_ENV := PYTHONPATH=src$${PYTHONPATH:+:$$PYTHONPATH}
+# --foreground: else Ctrl-C would not reach the command.
+GPU_BENCH := $(GPU_ENV) timeout --foreground 540 $(or $(GPU_PYTHON),$(BIN)/python) -m benchmarks --device cuda
 
 bench-gpu: $(if $(GPU_PYTHON),,$(STAMP))  ## run the benchmarks of a CUDA GPU (ARGS=--out FOLDER: write there)
-	$(GPU_BENCH) $(ARGS) gpu_probe
-	$(GPU_BENCH) $(ARGS) --seconds 420 lm_step
-	$(GPU_BENCH) $(ARGS) --seconds 200 loss classify
+	status=0; trap 'exit 130' INT; \
+	$(GPU_BENCH) $(ARGS) gpu_probe || status=$$?; \
+	$(GPU_BENCH) $(ARGS) --seconds 420 lm_step || status=$$?; \
+	$(GPU_BENCH) $(ARGS) --seconds 200 loss classify || status=$$?; \
+	exit $$status
 
 # Pretrained models. DATA: text files, LICENCE: theirs, OUT: where all goes, TEST: texts to measure the model on.
 DATA ?=
@@ -120,11 +126,11 @@ pretrain-small: $(STAMP)  ## pretrain en-small on a CPU and release it (DATA="FI
 	$(BIN)/python -m textxfer release $(OUT)/run --name en-small --out $(OUT)/en-small --replace $(RELEASE)
 
 # In pieces of less than ten minutes, for a GPU that is lent for a short time: give the command again until it ends
-# with the released model; a piece that has not come to the end exits with 75. The first piece tokenizes DATA, which
-# needs no GPU and spaCy; the machine that trains needs $(OUT)/ids and $(OUT)/run.unfinished only. If that has no spaCy,
-# leave TEST out there, and give the command once more with TEST where spaCy and $(OUT) are: it releases anew.
+# with the released model; a piece that has not come to the end fails with "Error 75". The first piece tokenizes DATA,
+# which needs no GPU and spaCy; the machine that trains needs $(OUT)/ids and $(OUT)/run.unfinished only. If that has no
+# spaCy, leave TEST out there, and give the command once more with TEST where spaCy and $(OUT) are: it releases anew.
 MINUTES ?= 9
-GPU_TEXTXFER = PYTHONPATH=src $(or $(GPU_PYTHON),$(BIN)/python) -m textxfer
+GPU_TEXTXFER = $(GPU_ENV) $(or $(GPU_PYTHON),$(BIN)/python) -m textxfer
 BASE := --recipe small --direction both --embed 400 --hidden 1152 --layers 3 --max-vocab 30000 --batch-size 128 \
     --lr 3e-3 --valid 0.002
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -408,3 +411,19 @@ def test_sizes_on_a_gpu() -> None:
     names = [case.name for case in lm_step.cases(Options(device="cuda"))]
     assert names[:2] == ["v60k-b64", "v60k-b256"]
     assert len(names) == 10
+
+
+@pytest.mark.skipif(not (shutil.which("make") and shutil.which("timeout")), reason="needs make and timeout")
+def test_a_gpu_command_that_fails_does_not_keep_the_next_from_its_turn(tmp_path: Path) -> None:
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\necho $PYTHONPATH $* >> {tmp_path}/log\ncase $* in *lm_step) exit 3;; esac\n")
+    fake.chmod(0o755)
+    command = ["make", "-s", "bench-gpu", f"GPU_PYTHON={fake}", "ARGS=--out here"]
+    root, env = Path(__file__).parents[1], os.environ | {"PYTHONPATH": "/packages"}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "Error 3" in done.stderr
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.rpartition("here ")[2] for line in lines] == [
+        *("gpu_probe", "--seconds 420 lm_step", "--seconds 200 loss classify")
+    ]
+    assert all(line.startswith("src:/packages -m benchmarks --device cuda") for line in lines)
