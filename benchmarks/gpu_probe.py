@@ -43,9 +43,9 @@ def run_suite(options: Options) -> None:
             if time.perf_counter() - began > limit:
                 print(f"{case}: cut short after {limit:.0f} s", flush=True)
                 break
-        torch.cuda.empty_cache()
         if not options.quick:
             results.write(SUITE, rows, DEVICE, options.out)
+        torch.cuda.empty_cache()  # raises if a probe has left the GPU unusable
 
 
 def _guarded(case: str, probe: Probe, options: Options) -> Iterator[dict[str, Any]]:

@@ -50,6 +50,18 @@ def test_a_probe_that_fails_leaves_its_error_and_the_others_go_on(probes: None, 
     assert second["kernels"] == ["a", "b"]
 
 
+def test_an_error_that_leaves_the_gpu_unusable_is_written(
+    probes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unusable() -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", unusable)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        gpu_probe.run_suite(Options(device="cuda", out=tmp_path))
+    assert [line["impl"] for line in results.read(tmp_path / "gpu_probe-cuda.jsonl")] == ["before", "error"]
+
+
 def test_some_probes_and_a_limit(probes: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpu_probe.run_suite(Options(quick=True, only=("good",), seconds=1e-9, out=tmp_path))
     output = capsys.readouterr().out
