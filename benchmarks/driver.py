@@ -209,7 +209,7 @@ def _run_case(suite: str, case: Case, options: Options, ceiling: Mapping[str, fl
         if impl.name not in timed.seconds:
             continue
         line = timing.row(suite, case, impl, timed, options, ceiling)
-        rows.append({**line, **_memory(suite, case, impl, options, timed, held), **checked.get(impl.name, {})})
+        rows.append({**line, **memory.figures(suite, case, impl, options, timed, held), **checked.get(impl.name, {})})
     print(results.table(rows, _shown(case, rows)), flush=True)
     return rows
 
@@ -231,20 +231,6 @@ def _build(case: Case, options: Options, stack: ExitStack) -> tuple[dict[str, Wo
         works[impl.name] = work
         held[impl.name] = timing.allocated(options) - before
     return works, held
-
-
-def _memory(
-    suite: str, case: Case, impl: Impl, options: Options, timed: timing.Timed, held: Mapping[str, int]
-) -> dict[str, Any]:
-    if not case.memory:
-        return {}
-    if options.device == "cuda":  # what it holds between rounds, and what a round takes on top
-        return {"peak_mb": round((held[impl.name] + timed.peaks[impl.name]) / 2**20)}
-    if options.quick:
-        return {}
-    threads = [] if options.threads is None else ["--threads", str(options.threads)]
-    peak = memory.run(["-m", "benchmarks", suite, "--case", case.name, "--child", impl.name, *threads])
-    return {"peak_rss_mb": round(peak.rss)}
 
 
 def _shown(case: Case, rows: list[dict[str, Any]]) -> list[str]:

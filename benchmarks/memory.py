@@ -6,9 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.driver import Case, Impl, Options
+    from benchmarks.timing import Timed
 
 _EVERY = 0.05
 PROC = Path("/proc")
@@ -53,6 +58,25 @@ def run(command: Sequence[str]) -> Peak:
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
     return Peak(rss, pss, "".join(output), time.perf_counter() - began)
+
+
+def figures(
+    suite: str, case: Case, impl: Impl, options: Options, timed: Timed, held: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the peak memory of an implementation: on CUDA as measured while it was timed, else of a process anew."""
+    if not case.memory:
+        return {}
+    if options.device == "cuda":  # what it holds between rounds, and what a round takes on top
+        return {"peak_mb": round((held[impl.name] + timed.peaks[impl.name]) / 2**20)}
+    if options.quick:
+        return {}
+    threads = [] if options.threads is None else ["--threads", str(options.threads)]
+    try:
+        peak = run(["-m", "benchmarks", suite, "--case", case.name, "--child", impl.name, *threads])
+    except RuntimeError as error:  # killed, perhaps: the times are there all the same
+        print(f"{case.name}, {impl.name}: no memory: {error}", flush=True)
+        return {}
+    return {"peak_rss_mb": round(peak.rss)}
 
 
 def _tree(root: int) -> list[int]:

@@ -37,7 +37,8 @@ TABLES: dict[str, list[Table]] = {
         Table(
             "tokenize",
             "Training reviews of IMDb, from texts to ids; textxfer also hashes the texts and writes a store. The case "
-            "says how many reviews.",
+            "says how many reviews. `textxfer-warm`, text by text, has seen all words before and has its vocabulary; "
+            "the others start from nothing.",
             _TOKENS,
             "imdb-train",
         ),

@@ -27,6 +27,7 @@ from benchmarks import (
     lm_step,
     loss,
     lstm,
+    memory,
     optim,
     peers,
     peers_transformers,
@@ -131,6 +132,20 @@ def test_results_are_written_and_replaced(suite: Callable[..., None], tmp_path: 
     assert line["ratio_to_fastai"] > 1
     assert line["ceiling_share"] == pytest.approx(line["gflops"] / line["ceiling_gflops"], rel=0.01)
     assert line["versions"]["torch"]
+
+
+def test_times_are_kept_where_memory_cannot_be_measured(
+    suite: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(command: list[str]) -> Any:
+        raise RuntimeError("-m benchmarks fake ended with -9")
+
+    monkeypatch.setattr(memory, "run", killed)
+    suite(Case("one", [impl("textxfer")], count=1))
+    driver.run("fake", Options(rounds=3, out=tmp_path))
+    (line,) = results.read(tmp_path / f"fake-{QUICK.kind}.jsonl")
+    assert "peak_rss_mb" not in line
+    assert "one, textxfer: no memory: -m benchmarks fake ended with -9" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("figure", [math.nan, math.inf, 0.06])
