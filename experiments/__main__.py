@@ -80,15 +80,25 @@ def _side_by_side(to_do: Sequence[Cell], options: Options, command: str) -> Iter
         futures: dict[Future[Line], Cell] = {
             pool.submit(runner.run, cell, options.data_root, options.cache, command): cell for cell in to_do
         }
+        unexpected: Exception | None = None
         try:
             for future in as_completed(futures):
+                if future.cancelled():
+                    continue
                 try:
                     yield futures[future], future.result()
                 except _EXPECTED as error:
                     yield futures[future], error
+                except Exception as error:  # one of ours: no more cells are given out, but those that run are kept
+                    unexpected = unexpected or error
+                    for other in futures:
+                        other.cancel()
+                    yield futures[future], error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    if unexpected is not None:
+        raise unexpected
 
 
 if __name__ == "__main__":

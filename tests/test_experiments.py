@@ -299,6 +299,24 @@ def test_two_commands_keep_their_results_side_by_side(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["trec.jsonl"]
 
 
+def test_an_error_of_ours_lets_the_cells_that_run_finish(
+    go, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(cell: Cell, *_: Any) -> dict[str, Any]:
+        if cell.variant == "last":
+            raise RuntimeError("a defect")
+        time.sleep(0.5)
+        facts = {"labelled": 54, "held_out": 6, "total_seconds": 60.0, "versions": {}}
+        return {"cell": as_json(cell), "error": 0.25, **facts}
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(command, "ProcessPoolExecutor", lambda jobs, *_: ThreadPoolExecutor(jobs))
+    with pytest.raises(RuntimeError, match="a defect"):
+        go("classifier-tuning", "--seeds", "1", "--jobs", "2", "--rows", "full", "last")
+    assert "failed: data trec, variant last" in capsys.readouterr().err
+    assert [line["error"] for line in results(tmp_path)] == [0.25]
+
+
 @pytest.mark.slow
 def test_processes_end_with_a_command_that_is_killed(folder: Path, tmp_path: Path) -> None:
     arguments = ["lm-tuning", "--model", folder / "pair", "--data-root", folder / "data", "--out", tmp_path / "results"]
