@@ -16,7 +16,8 @@ from textxfer.artifact import Artifact, ArtifactError, load_classifier
 from textxfer.models import TextClassifier
 from textxfer.models.precision import chosen_precision, computing_in, measure_spans
 from textxfer.names import Precision
-from textxfer.text import ClassBatches, TokenStore, from_texts
+from textxfer.text import ClassBatches, Document, TokenStore
+from textxfer.text.document import checked
 from textxfer.training.pages import keep_pages
 from textxfer.upload import upload
 
@@ -47,7 +48,8 @@ class Prediction:
 class Predictor:
     """Classifies texts with a loaded model.
 
-    The probabilities of a text do not depend on what else is in the call, rounding aside.
+    The probabilities of a text do not depend on what else is in the call, rounding aside. Of several threads one at a
+    time may call it: the numbers to compute in are set on the model for the time of a call.
 
     Args:
         model: The classifier.
@@ -95,7 +97,7 @@ class Predictor:
         """Names of the classes, in the order of the columns of `probabilities`."""
         return self.artifact.classes
 
-    def __call__(self, texts: str | Sequence[str]) -> list[Prediction]:
+    def __call__(self, texts: str | Iterable[str]) -> list[Prediction]:
         """Classify texts.
 
         Args:
@@ -106,6 +108,7 @@ class Predictor:
 
         Raises:
             DataError: A text is empty; the message names its place.
+            TypeError: `texts` is a mapping, of which only the keys would be read.
         """
         rows = self.probabilities([texts] if isinstance(texts, str) else texts)
         return [self._prediction(row) for row in rows]
@@ -119,12 +122,21 @@ class Predictor:
 
         Yields:
             A prediction for each text, in their order.
-        """
-        source = iter(texts)
-        while block := list(islice(source, chunk)):
-            yield from self(block)
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        Raises:
+            DataError: A text is empty; the message names its place among all texts.
+            TypeError: `texts` is a single text or a mapping.
+            ValueError: `chunk` is below 1.
+        """
+        _check_several(texts)
+        if chunk < 1:
+            raise ValueError(f"chunk must be at least 1, not {chunk}")
+        source, first = iter(texts), 1
+        while block := list(islice(source, chunk)):
+            yield from map(self._prediction, self._probabilities(block, first))
+            first += len(block)
+
+    def probabilities(self, texts: Iterable[str]) -> np.ndarray:
         """Return the probabilities of texts, (N, C), float32: N texts by C classes, in the order of `classes`.
 
         Args:
@@ -132,13 +144,18 @@ class Predictor:
 
         Raises:
             DataError: If a text is empty; the message names its place.
-            TypeError: `texts` is a mapping, of which only the keys would be read.
+            TypeError: `texts` is a single text, of which each letter would be one, or a mapping, of which only the
+                keys would be read.
         """
-        if isinstance(texts, Mapping):
-            raise TypeError("texts must be a list of texts; of a dict take the values that are texts")
+        _check_several(texts)
+        return self._probabilities(list(texts))
+
+    def _probabilities(self, texts: list[str], first: int = 1) -> np.ndarray:
+        """Return the probabilities of texts; messages count from `first`."""
         if not texts:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
-        store = TokenStore.build(None, from_texts(texts), self.artifact.tokenizer, vocab=self.artifact.vocab)
+        documents = [_document(text, number) for number, text in enumerate(texts, first)]
+        store = TokenStore.build(None, documents, self.artifact.tokenizer, vocab=self.artifact.vocab)
         return self.predict_store(store)
 
     def predict_store(self, store: TokenStore) -> np.ndarray:
@@ -196,3 +213,18 @@ class PairPredictor(Predictor):
     def predict_store(self, store: TokenStore) -> np.ndarray:
         """Return the mean probabilities of a store's documents, (N, C), in the store's order."""
         return np.mean([part.predict_store(store) for part in self.parts], axis=0)
+
+
+def _check_several(texts: object) -> None:
+    if isinstance(texts, str):
+        raise TypeError("texts must be a list of texts, not a single one, of which each letter would be a text")
+    if isinstance(texts, Mapping):
+        raise TypeError("texts must be a list of texts; of a dict take the values that are texts")
+
+
+def _document(text: object, number: int) -> Document:
+    if not isinstance(text, str):
+        raise TypeError(f"text {number} is of type {type(text).__name__}, and should be a string")
+    document = Document(text, None, number)
+    checked(document, f"text {number}", "error")
+    return document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.programs.toys import TINY, documents, task
@@ -80,5 +81,39 @@ def test_an_empty_text_is_named(predictor):
 
 
 def test_a_mapping_is_no_list_of_texts(predictor):
-    with pytest.raises(TypeError, match="of a dict take the values"):
-        predictor({"text": "the cat"})
+    for classify in (predictor, lambda texts: list(predictor.stream(texts))):
+        with pytest.raises(TypeError, match="of a dict take the values"):
+            classify({"text": "the cat"})
+
+
+def test_a_single_text_is_no_list_of_letters(predictor):
+    with pytest.raises(TypeError, match="not a single one"):
+        predictor.probabilities("the cat")
+    with pytest.raises(TypeError, match="not a single one"):
+        list(predictor.stream("the cat"))
+
+
+def test_any_iterable_of_texts(predictor):
+    texts = ["the red cat", "one of two", "a bird"]
+    expected = predictor.probabilities(texts)
+    for given in (tuple(texts), np.array(texts), pd.Series(texts, index=[5, 0, 7]), iter(texts)):
+        assert (predictor.probabilities(given) == expected).all()
+    for nothing in ((), np.array([], dtype=str), pd.Series([], dtype=str), iter(())):
+        assert predictor(nothing) == []
+    with pytest.raises(TypeError, match="not iterable"):
+        predictor(None)
+
+
+def test_a_stream_counts_its_texts_from_its_beginning(predictor):
+    answers = predictor.stream(["a cat", "a dog", "a bird", " "], chunk=3)
+    assert [next(answers).label for _ in range(3)] == ["animal"] * 3
+    with pytest.raises(DataError, match=r"^text 4: the text is empty"):
+        next(answers)
+    with pytest.raises(TypeError, match=r"^text 2 is of type int"):
+        list(predictor.stream(["a cat", 5], chunk=1))
+
+
+@pytest.mark.parametrize("chunk", [0, -1])
+def test_a_stream_needs_chunks(predictor, chunk):
+    with pytest.raises(ValueError, match="chunk must be at least 1"):
+        next(predictor.stream(["a cat"], chunk=chunk))
