@@ -112,15 +112,16 @@ def evaluate(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
         The confusion matrix and what follows from it.
 
     Raises:
-        ValueError: If there are no documents, shapes do not fit or a label is missing.
+        ValueError: If there are no documents, shapes do not fit, or a label is missing or of no class.
     """
     n_classes = len(classes)
     if len(labels) == 0:
         raise ValueError("there are no labelled documents to evaluate on")
     if probabilities.shape != (len(labels), n_classes):
         raise ValueError(f"probabilities have shape {probabilities.shape}, wanted {(len(labels), n_classes)}")
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise ValueError(f"labels must lie between 0 and {n_classes - 1}; document {int(np.argmin(labels))} has none")
+    if len(wrong := np.flatnonzero((labels < 0) | (labels >= n_classes))):
+        found = f"{labels[wrong[0]]}" if labels[wrong[0]] >= 0 else "none"
+        raise ValueError(f"labels must lie between 0 and {n_classes - 1}; document {wrong[0]} has {found}")
     true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     log_loss = float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean())
     return Evaluation(tuple(classes), confusion_matrix(probabilities, labels, n_classes), log_loss)

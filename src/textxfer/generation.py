@@ -18,6 +18,8 @@ from textxfer.models import LanguageModel, State
 from textxfer.text import Tokenizer, Vocab, detokenize, join_pieces
 from textxfer.text.specials import BOS
 
+_FLOAT32 = torch.finfo(torch.float32)
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -60,11 +62,15 @@ class Sampling:
         values, ids = logits.float().topk(k)
         if k == 1:
             return ids[:, 0]
-        # Less the maximum, so that a small temperature leads to minus infinity at worst.
-        probabilities = ((values - values[:, :1]) / self.temperature).softmax(dim=1)
+        # Less the maximum, so that a small temperature leads to minus infinity at worst. One beyond the numbers of
+        # float32 would count as 0 or infinity, and make NaN.
+        temperature = min(max(self.temperature, _FLOAT32.tiny), _FLOAT32.max)
+        probabilities = ((values - values[:, :1]) / temperature).softmax(dim=1)
         if self.top_p is not None:
             before = probabilities.cumsum(dim=1) - probabilities
-            probabilities = probabilities.masked_fill(before >= self.top_p, 0.0)
+            beyond = before >= self.top_p
+            beyond[:, 0] = False  # a `top_p` below float32's numbers is 0 here
+            probabilities = probabilities.masked_fill(beyond, 0.0)
         return ids.gather(1, probabilities.multinomial(1, generator=generator)).squeeze(1)
 
 

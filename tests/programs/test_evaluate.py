@@ -47,6 +47,7 @@ def test_a_class_that_nobody_predicts_or_has():
         (PROBABILITIES[:0], LABELS[:0], "no labelled documents"),
         (PROBABILITIES[:, :2], LABELS, "have shape"),
         (PROBABILITIES, np.array([0, 1, -1, 1, 2]), "document 2 has none"),
+        (PROBABILITIES, np.array([0, 1, 1, 1, 3]), "document 4 has 3"),
     ],
 )
 def test_what_cannot_be_evaluated(probabilities, labels, message):

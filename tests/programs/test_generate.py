@@ -72,6 +72,21 @@ def test_top_k_of_one_a_tiny_top_p_and_a_tiny_temperature_are_greedy(model: Lang
     assert generate(model, VOCAB, TOKENIZER, "The cat", 20, temperature=1e-30, stop=None) == greedy
 
 
+@pytest.mark.parametrize("sampling", [Sampling(5e-324), Sampling(1e-40), Sampling(top_p=1e-300)])
+def test_values_below_the_numbers_of_float32_are_greedy(model: LanguageModel, sampling: Sampling) -> None:
+    prompts = [[BOS, 9], [BOS, 12]]
+    assert continue_ids(model, prompts, 20, sampling, banned=[PAD]) == continue_ids(
+        model, prompts, 20, GREEDY, banned=[PAD]
+    )
+
+
+@pytest.mark.parametrize("temperature", [1e38, 1e300])
+def test_the_largest_temperatures_make_all_tokens_equally_likely_but_banned_ones(temperature: float) -> None:
+    found = shares(Sampling(temperature), [3.0, -math.inf, -4.0, 0.0, 9.0])
+    torch.testing.assert_close(found, torch.tensor([0.25, 0, 0.25, 0.25, 0.25]), rtol=0, atol=0.015)
+    assert found[1] == 0
+
+
 def shares(sampling: Sampling, logits: list[float], n: int = 20_000) -> torch.Tensor:
     rows = torch.tensor([logits]).expand(n, -1)
     return sampling.choose(rows, torch.Generator().manual_seed(0)).bincount(minlength=len(logits)) / n
