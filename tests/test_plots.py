@@ -130,6 +130,12 @@ class TestSchedules:
         assert plot_schedule(Cosine()).get_legend() is None
         assert len({line.get_color() for line in ax.lines}) == 2
 
+    @pytest.mark.parametrize("names", ["abcdefghijkl", [f"schedule {i}" for i in range(9)]])
+    def test_a_legend_of_many_lines_is_as_wide_as_the_figure_at_most(self, names):
+        ax = plot_schedule({name: Cosine(1.0, index / 12) for index, name in enumerate(names)})
+        assert_readable(ax)
+        assert ax.get_window_extent().width > 600
+
     def test_lines_that_cross_differ_without_colours(self):
         ax = plot_schedule([Cosine(1.0, end / 10) for end in range(7)])
         assert len({str(line._dash_pattern) for line in ax.lines}) == 7  # type: ignore[attr-defined]
@@ -276,6 +282,12 @@ class TestDocuments:
     def test_bins_of_any_whole_numbers(self, numbers):
         edges, _ = bins(np.array(numbers))
         assert np.histogram(numbers, edges)[0].sum() == len(numbers) and len(edges) <= 42
+
+    @pytest.mark.parametrize("numbers", [(0, 10**12), (-(10**15), 7, 10**15), (-1e300, 1e300), (0, 2.0**62)])
+    def test_bins_of_a_wide_range_are_found_at_once(self, numbers):
+        edges, scale = bins(np.array(numbers, dtype=np.float64))
+        assert np.histogram(numbers, edges)[0].sum() == len(numbers) and len(edges) <= 43
+        assert scale == "linear"
 
     def test_median_and_end_are_marked(self):
         ax = plot_histogram([*range(1, 101), np.nan])

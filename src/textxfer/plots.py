@@ -109,8 +109,7 @@ def confusion_side(n: int) -> float:
     """Return how long the sides of a confusion matrix have to be, in units of 100 pixels.
 
     Args:
-        n: Number of classes, >= 1.
-        n: Number of classes, C.
+        n: Number of classes, C, >= 1.
     """
     return min(max(5.0, 0.5 * n + 3), 12.0)
 

@@ -29,7 +29,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 _MAX_NAME = 28
 _CHARS_PER_INCH = 13  # of a legend; rather too few than too many
+_CHARS_OF_LINE = 9  # the line beside a name in a legend, and the space to the next
 _BINS = 40
+_WIDTHS = 1000
+"""Widths of a bin that are tried; in wider ones a few numbers more or less do not show."""
 _ONE_ROW = 2  # panels side by side
 
 
@@ -81,7 +84,7 @@ def legend(ax: Axes, place: Literal["above", "upper right", "lower left"] = "abo
         return
     figure = ax.get_figure()
     inches = figure.bbox.width / figure.dpi - 1 if figure is not None else 7.0
-    columns = max(int(inches * _CHARS_PER_INCH / (max(map(len, labels)) + 5)), 1)
+    columns = max(int(inches * _CHARS_PER_INCH / (max(map(len, labels)) + _CHARS_OF_LINE)), 1)
     rows = math.ceil(len(labels) / columns)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=math.ceil(len(labels) / rows), frameon=False)
 
@@ -111,7 +114,8 @@ def bins(numbers: np.ndarray) -> tuple[np.ndarray, Literal["linear", "log"]]:
         return np.unique(np.round(np.geomspace(low, high + 1, _BINS + 1))) - 0.5, "log"
     if whole:
         span, least = int(high - low) + 1, math.ceil((high - low + 1) / _BINS)
-        width = min(range(least, 2 * least), key=lambda width: -span % width)  # the last bin as full as the others
+        widths = range(least, min(2 * least, least + _WIDTHS))
+        width = float(min(widths, key=lambda width: -span % width))  # the last bin as full as the others
         return np.arange(low, high + width + 1, width) - 0.5, "linear"
     return np.linspace(low, high, _BINS + 1) if low < high else np.array([low - 0.5, low + 0.5]), "linear"
 
