@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from contextlib import nullcontext
 from typing import Any
@@ -111,6 +112,7 @@ def test_without_repr_it_is_copied():
         ({"state_dict": lambda self: {"n": {1, 2}}}, "n is neither a tensor nor a JSON value"),
         ({"state_dict": lambda self: {"n": (1, 2)}}, "n is neither a tensor nor a JSON value"),
         ({"state_dict": lambda self: {1: 2}}, "the key 1 of state_dict is no text"),
+        ({"state_dict": lambda self: None}, "state_dict returns a NoneType, not a dict"),
         ({"load_state_dict": lambda self, state: None}, "after load_state_dict, state_dict differs in n"),
         ({"before_fit": lambda self, learn: learn.stop()}, "the fit ended before its first batch was done"),
     ],
@@ -192,6 +194,49 @@ def leave_hook(self: Any, learn: Learner) -> None:
     learn.model.register_forward_hook(lambda *args: None)
 
 
+def leave_backward_hook(self: Any, learn: Learner) -> None:
+    next(learn.model.children()).register_full_backward_hook(lambda *args: None)
+
+
+def leave_hook_of_a_parameter(self: Any, learn: Learner) -> None:
+    next(learn.model.parameters()).register_hook(lambda gradient: None)
+
+
+def leave_hook_of_the_gradient(self: Any, learn: Learner) -> None:
+    next(learn.model.parameters()).register_post_accumulate_grad_hook(lambda parameter: None)
+
+
+def leave_hook_of_the_optimizer(self: Any, learn: Learner) -> None:
+    learn.optimizer.register_step_pre_hook(lambda *args: None)
+
+
+def leave_forward_of_the_model(self: Any, learn: Learner) -> None:
+    forward = type(learn.model).forward.__get__(learn.model)
+    learn.model.forward = lambda *inputs: forward(*inputs)
+
+
+def leave_dropout(self: Any, learn: Learner) -> None:
+    for module in learn.model.modules():
+        if hasattr(module, "dropout_weight"):
+            setattr(module, "dropout_weight", 0.9)  # noqa: B010
+
+
+def leave_buffer(self: Any, learn: Learner) -> None:
+    learn.model.register_buffer("mine", torch.zeros(1))
+
+
+def leave_attribute(self: Any, learn: Learner) -> None:
+    setattr(learn, "mine", 1)  # noqa: B010
+
+
+def leave_metrics(self: Any, learn: Learner) -> None:
+    learn.metrics = ()
+
+
+def leave_optimizer(self: Any, learn: Learner) -> None:
+    learn.optimizer = copy.copy(learn.optimizer)
+
+
 @pytest.mark.parametrize(
     ("event", "change", "what"),
     [
@@ -201,6 +246,16 @@ def leave_hook(self: Any, learn: Learner) -> None:
         ("after_train", leave_frozen, "learn.trainable"),
         ("after_loss", leave_hook, "hooks"),
         ("after_epoch", leave_dtype, "compute_dtype"),
+        ("before_fit", leave_backward_hook, "hooks"),
+        ("before_fit", leave_hook_of_a_parameter, "hooks"),
+        ("before_fit", leave_hook_of_the_gradient, "hooks"),
+        ("before_fit", leave_hook_of_the_optimizer, "hooks"),
+        ("before_fit", leave_forward_of_the_model, "attributes of modules"),
+        ("before_fit", leave_dropout, "attributes of modules"),
+        ("before_fit", leave_buffer, "buffers"),
+        ("before_fit", leave_attribute, "attributes of the learner"),
+        ("before_fit", leave_metrics, "learn.metrics"),
+        ("before_fit", leave_optimizer, "learn.optimizer"),
     ],
 )
 def test_cleanup(event, change, what):

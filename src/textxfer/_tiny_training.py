@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import CarryHidden, GradualUnfreeze, MixedPrecision
@@ -137,6 +137,9 @@ def surroundings(learn: Learner) -> dict[str, Any]:
         "learn.model": learn.model,
         "learn.loaders": learn.loaders,
         "learn.loss_fn": learn.loss_fn,
+        "learn.optimizer": learn.optimizer,
+        "learn.metrics": learn.metrics,
+        "attributes of the learner": sorted(vars(learn)),
         "learn.callbacks": list(learn.callbacks),
         "learn.trainable": learn.trainable,
         "requires_grad": {name: param.requires_grad for name, param in learn.model.named_parameters()},
@@ -146,9 +149,32 @@ def surroundings(learn: Learner) -> dict[str, Any]:
         ],
         "attributes of the optimizer": sorted(vars(learn.optimizer)),
         "compute_dtype": {name: getattr(module, "compute_dtype", None) for name, module in modules.items()},
-        "hooks": {name: (len(m._forward_hooks), len(m._forward_pre_hooks)) for name, m in modules.items()},
+        "attributes of modules": {name: _attributes(module) for name, module in modules.items()},
+        "buffers": [name for name, _ in learn.model.named_buffers()],
+        "hooks": _hooks({**modules, "optimizer": learn.optimizer, **dict(learn.model.named_parameters())}),
         "autocast": torch.is_autocast_enabled("cpu"),
         "gradient mode": torch.is_grad_enabled(),
+    }
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Return the plain values that a module has, such as dropouts, and the names of the others, such as a `forward`."""
+    plain = (bool, int, float, str, tuple)
+    return {
+        name: value if isinstance(value, plain) and not name.startswith("_") else None
+        for name, value in vars(module).items()
+        if name != "training"  # after an error in the training pass it is as that left it
+    }
+
+
+def _hooks(owners: Mapping[str, Any]) -> dict[str, int]:
+    """Count the hooks of modules, parameters and the optimizer."""
+    of_tensors = ("_backward_hooks", "_post_accumulate_grad_hooks")  # None where there are none
+    return {
+        f"{owner} {name}": len(getattr(each, name, None) or ())
+        for owner, each in owners.items()
+        for name in (of_tensors if isinstance(each, Tensor) else vars(each))
+        if name.endswith("_hooks")
     }
 
 

@@ -132,6 +132,7 @@ def _check_state(make: Callable[[], Callback]) -> None:
 
 
 def _check_values(state: dict[str, Any]) -> None:
+    _require(isinstance(state, dict), f"state_dict returns a {type(state).__name__}, not a dict")
     for key, value in state.items():
         _require(isinstance(key, str), f"the key {key!r} of state_dict is no text")
         plain = isinstance(value, Tensor) or _is_json(value)
