@@ -138,6 +138,17 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
 
 
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that is there and holds nothing.
+
+    Args:
+        folder: The folder. If it is a link, the link stays.
+    """
+    folder = real(folder)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     """Let the error of a full disk name what was to be written; the system names no file there."""

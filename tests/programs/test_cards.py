@@ -161,6 +161,34 @@ def test_the_language_model_of_a_classifier_can_be_released(tmp_path: Path, data
     assert main(["generate", str(tmp_path / "toy"), "--tokens", "2"]) == 0
 
 
+def test_the_card_does_not_say_that_a_model_has_read_nothing_else_if_that_is_not_known(
+    tmp_path: Path, data: list[str]
+) -> None:
+    base, run, out = (str(tmp_path / name) for name in ("base", "run", "toy"))
+    assert main(["classify", *data, "--tokenizer", "rules", "--out", base]) == 0
+    assert main(["classify", *data, "--base", base, "--out", run]) == 0
+    assert main(["release", run, "--name", "toy", "--out", out]) == 0
+    page = (tmp_path / "toy" / "README.md").read_text()
+    assert "- text: not recorded; its licence: not stated" in page
+    assert "It has read text that is not recorded and perhaps more: whether it was made from another model" in page
+    assert main(["release", run, "--name", "toy", "--out", out, "--replace", "--source", "toys"]) == 0
+    assert "It has read toys and perhaps more: " in (tmp_path / "toy" / "README.md").read_text()
+
+
+def test_the_output_goes_where_a_link_leads(tmp_path: Path) -> None:
+    made = {"ids": "train/meta.json", "run": "run.json", "toy": "card.json"}
+    for name in made:
+        (tmp_path / f"disk of {name}").mkdir()
+        (tmp_path / name).symlink_to(tmp_path / f"disk of {name}")
+    ids, run, toy = (str(tmp_path / name) for name in made)
+    (tmp_path / "texts.txt").write_text("\n".join(document.text for document in documents(60)))
+    arguments = ["--breaks", "line", "--tokenizer", "rules", "--store", ids, "--out", run]
+    assert main(["pretrain", str(tmp_path / "texts.txt"), *arguments]) == 0
+    assert main(["release", run, "--name", "toy", "--out", toy]) == 0
+    for name, file in made.items():
+        assert (tmp_path / name).is_symlink() and (tmp_path / f"disk of {name}" / file).is_file()
+
+
 def test_of_a_folder_those_files_are_named_that_are_read(tmp_path: Path) -> None:
     for label, number in (("a", 0), ("a", 1), ("b", 0)):
         (tmp_path / "texts" / label).mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,8 @@ def _sizes(card: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"- weights as {card['dtype']}, {size:,} bytes in all; they are loaded as float32"
     yield f"- tokenizer: `{card['tokenizer']}`"
-    yield f"- text: {card['source'] or 'see the files below'}; its licence: {card['licence'] or 'not stated'}"
+    known = card["source"] or ("see the files below" if _names_files(card) else "not recorded")
+    yield f"- text: {known}; its licence: {card['licence'] or 'not stated'}"
 
 
 def _training(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -172,9 +173,22 @@ def _perplexity(card: Mapping[str, Any]) -> Iterator[str]:
 
 def _limits(card: Mapping[str, Any]) -> Iterator[str]:
     yield "- Made to start from: a classifier, or a language model of a narrower kind of text, learns faster from it."
-    bases = dict.fromkeys(facts["base"] for facts in card["directions"].values() if facts.get("base"))
-    more = f"what {' and '.join(bases)} had read, from which it was made" if bases else "nothing else"
-    yield f"- It has read {card['source'] or 'the text named above'} and {more}; other kinds of text surprise it."
+    text = card["source"] or ("the text named above" if _names_files(card) else "text that is not recorded")
+    yield f"- It has read {text} and {_before(card)}; other kinds of text surprise it."
     yield "- It has the gaps and biases of its source: who and what is written about there, how much, and by whom."
     yield f"- It is small: {card['weights'] / 1e6:.1f} million weights. What it writes reads smoothly and is made up."
     yield "- Judge a classifier that starts from it on your own data, for each group of people that it decides about."
+
+
+def _before(card: Mapping[str, Any]) -> str:
+    """Say what a model had read before the text that it was trained on last, as far as that is known."""
+    trainings = card["directions"].values()
+    if bases := dict.fromkeys(facts["base"] for facts in trainings if facts.get("base")):
+        return f"what {' and '.join(bases)} had read, from which it was made"
+    if any(facts["command"] is None for facts in trainings):
+        return "perhaps more: whether it was made from another model is not recorded"
+    return "nothing else"
+
+
+def _names_files(card: Mapping[str, Any]) -> bool:
+    return any(facts["source"].get("files") for facts in card["directions"].values())

@@ -16,7 +16,7 @@ from textxfer.cli.common import Training
 from textxfer.cli.states import run_id
 from textxfer.directions import Direction, mark_pair
 from textxfer.evaluate import Evaluation
-from textxfer.files import new_folder, write_json
+from textxfer.files import new_folder, remove_if_empty, write_json
 from textxfer.options import to_json
 from textxfer.task import TaskData
 from textxfer.text import DataError, TokenStore
@@ -87,8 +87,7 @@ def write_run(
     """
     if not distributed.is_main():
         return
-    if config.out.is_dir() and not any(config.out.iterdir()):
-        config.out.rmdir()
+    remove_if_empty(config.out)
     with new_folder(config.out, replace=config.replace) as scratch:
         for name, learners in trained.items():
             for direction, learn in learners.items():

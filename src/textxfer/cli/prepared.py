@@ -14,7 +14,7 @@ from textxfer import distributed
 from textxfer.cli.config import PretrainConfig
 from textxfer.cli.reading import Words
 from textxfer.cli.training import new_tokenizer
-from textxfer.files import checksum, new_folder, write_json
+from textxfer.files import checksum, new_folder, remove_if_empty, write_json
 from textxfer.options import to_json
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData, prepare
@@ -99,8 +99,7 @@ def _documents(config: PretrainConfig, recipe: Recipe) -> tuple[Any, Any, Any]:
 
 
 def _build(config: PretrainConfig, recipe: Recipe, folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    remove_if_empty(folder)
     if folder.exists():
         raise DataError(f"{folder} exists and is no folder of prepared ids; name another one with --store")
     train, valid, tokenizer = _documents(config, recipe)

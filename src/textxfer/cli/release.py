@@ -15,7 +15,7 @@ from textxfer.cli.model_card import facts_of, markdown
 from textxfer.cli.output import RUN, model_of, versions
 from textxfer.cli.perplexity import Text, measure, read_text
 from textxfer.directions import DIRECTIONS, Direction, load_directions, mark_pair
-from textxfer.files import new_folder, write_json, write_text
+from textxfer.files import new_folder, remove_if_empty, write_json, write_text
 from textxfer.models import LanguageModel
 from textxfer.pretrained import check_name, is_model
 from textxfer.text import DataError
@@ -56,8 +56,7 @@ def release(config: ReleaseConfig) -> None:
 def _check_out(config: ReleaseConfig) -> None:
     """Refuse, before any work is done, a folder that must not be replaced."""
     out = config.out
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
+    remove_if_empty(out)
     if out.exists() and not is_model(out):
         raise DataError(f"{out} exists and is no model folder; name another folder with --out")
     if out.exists() and not config.replace:
