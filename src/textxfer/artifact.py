@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from textxfer.artifact_check import check_config
+from textxfer.artifact_check import check_config, is_model_folder
 from textxfer.files import new_folder
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, LanguageModel, TextClassifier
 from textxfer.text import Tokenizer, Vocab
@@ -97,7 +97,7 @@ def save_artifact(
             too large for float16.
     """
     folder = Path(folder)
-    if folder.exists() and not (replace and (folder / _CONFIG).is_file()):
+    if folder.exists() and not (replace and is_model_folder(folder)):
         raise ArtifactError(
             f"{folder} exists already{' and is no model folder' if replace else ''}; name another place"
         )

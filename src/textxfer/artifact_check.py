@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from textxfer.models import AWDLSTMConfig, ClassifierConfig
@@ -12,6 +14,20 @@ from textxfer.text.labels import check_class_names
 _MOST_LAYERS = 100
 """Layers of the deepest model that is read: each of them takes time, before its size is compared with the file."""
 _MOST = 1 << 40
+_KINDS = ("classifier", "language model")
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder is one of ours: its `config.json` says of which kind the model is; others have such files, too.
+
+    Args:
+        folder: The folder, which need not exist.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and config.get("kind") in _KINDS
 
 
 def check_config(config: dict[str, Any]) -> None:

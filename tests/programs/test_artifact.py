@@ -118,6 +118,10 @@ def test_a_foreign_folder_is_never_replaced(tmp_path, data):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ArtifactError, match="exists already and is no model folder"):
         ulmfit.save(tmp_path, ulmfit.classifier(data, recipe=TINY), data)
+    for config in ('{"model_type": "bert"}', "[1]", "", '{"kind": ["classifier"]}'):  # others call files so, too
+        (tmp_path / "config.json").write_text(config)
+        with pytest.raises(ArtifactError, match="exists already and is no model folder"):
+            ulmfit.save(tmp_path, ulmfit.classifier(data, recipe=TINY), data)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -177,6 +177,7 @@ def test_what_cannot_be_released(trained, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    (tmp_path / "mine" / "config.json").write_text('{"model_type": "bert"}')
     assert "is no model folder; name another" in refused("--replace", runs=("both",), out="mine")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from textxfer.artifact import Artifact, ArtifactError, save_artifact
+from textxfer.artifact_check import is_model_folder
 from textxfer.cli.config import ReleaseConfig
 from textxfer.cli.model_card import facts_of, markdown
 from textxfer.cli.output import RUN, model_of, versions
@@ -17,7 +18,8 @@ from textxfer.cli.perplexity import Text, measure, read_text
 from textxfer.directions import DIRECTIONS, Direction, load_directions, mark_pair
 from textxfer.files import new_folder, remove_if_empty, write_json, write_text
 from textxfer.models import LanguageModel
-from textxfer.pretrained import check_name, is_model
+from textxfer.predict import PAIR
+from textxfer.pretrained import check_name
 from textxfer.text import DataError
 from textxfer.text.files import read_json
 
@@ -57,7 +59,7 @@ def _check_out(config: ReleaseConfig) -> None:
     """Refuse, before any work is done, a folder that must not be replaced."""
     out = config.out
     remove_if_empty(out)
-    if out.exists() and not is_model(out):
+    if out.exists() and not ((out / PAIR).is_file() or is_model_folder(out)):
         raise DataError(f"{out} exists and is no model folder; name another folder with --out")
     if out.exists() and not config.replace:
         raise DataError(f"{out} holds a model; name another folder, or pass --replace")
