@@ -177,6 +177,9 @@ def test_what_is_read_is_not_written_over(
     assert main([command, str(classifier), *data, "--out", str(there)]) == 2
     assert "is the file that is read, and would be lost" in capsys.readouterr().err
     assert table.read_bytes() == before
+    assert main([command, str(classifier), *data, "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert f"--out {tmp_path} is a folder; name a file in it" in told.err and not told.out
     for _ in range(2):  # another file is written, and written anew
         assert main([command, str(classifier), *data, "--out", str(tmp_path / "out")]) == 0
 

@@ -64,7 +64,9 @@ def predict(config: PredictConfig) -> None:
 
 
 def _check_target(out: Path | None, data: Path | None) -> None:
-    """Refuse to write over what is read."""
+    """Refuse, before any work is done, a place that is no file, and to write over what is read."""
+    if out is not None and out.is_dir():
+        raise DataError(f"--out {out} is a folder; name a file in it")
     if out is not None and data is not None and out.exists() and data.exists() and out.samefile(data):
         raise DataError(f"--out {out} is the file that is read, and would be lost; name another one")
 
