@@ -250,7 +250,9 @@ def test_a_silent_server_times_out(site: Site, address: str, tmp_path: Path, mon
         download(address, tmp_path / "a.zip", timeout=0.05, retries=0)
 
 
-@pytest.mark.parametrize("url", ["file:///etc/hosts", "ftp://127.0.0.1/a", "/etc/hosts", "https:///a", ""])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/hosts", "ftp://127.0.0.1/a", "/etc/hosts", "https:///a", "http://[::1/a", ""]
+)
 def test_only_the_web_is_read(url: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="http"):
         download(url, tmp_path / "a")
@@ -272,6 +274,15 @@ def test_a_redirection_leads_to_the_web_only(site: Site, tmp_path: Path, where: 
     site.moved["/old"] = where
     with pytest.raises(DataError, match=r"HTTP status 302|unknown url type"):
         download(f"{site.url}/old", tmp_path / "a")
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("where", ["http://a..b/a", f"http://{'a' * 64}.b/a", "http://127.0.0.1:port/a"])
+def test_what_is_no_address_is_refused_at_once(site: Site, tmp_path: Path, where: str) -> None:
+    site.moved["/old"] = where
+    for url in (where, f"{site.url}/old", f"{site.url}/ö", f"{site.url}/a b"):
+        with pytest.raises(DataError, match="is no address, or leads to none"):
+            download(url, tmp_path / "a", sleep=lambda seconds: pytest.fail("it waits to ask again"))
     assert names(tmp_path) == set()
 
 

@@ -200,7 +200,7 @@ def test_what_is_no_index(site, content, message):
         pretrained.find("en-toy", url=site.url, progress=False)
 
 
-@pytest.mark.parametrize("url", ["file:///tmp", "en-toy", "http://"])
+@pytest.mark.parametrize("url", ["file:///tmp", "en-toy", "http://", "http://[::1"])
 def test_an_address_of_another_kind(url):
     with pytest.raises(DataError, match="must begin with http"):
         pretrained.find("en-toy", url=url)

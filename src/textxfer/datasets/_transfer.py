@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from urllib import request
 from urllib.error import HTTPError
 
@@ -50,7 +50,7 @@ def receive(order: Order, part: Part) -> None:
 
     Raises:
         BrokenError: The connection broke, or the server is busy; what came is in the part.
-        DataError: The server has not got the file, or another one.
+        DataError: The server has not got the file, or another one; or it is asked at what is no address.
     """
     if order.size is not None and part.length > order.size:
         part.remove()
@@ -64,6 +64,9 @@ def receive(order: Order, part: Part) -> None:
         with error:
             _refused(error, order, part)
         return
+    except (InvalidURL, UnicodeError) as error:  # to ask again would not help
+        what = f"is no address, or leads to none ({error}); write spaces and what is not ASCII as %20 and so on"
+        raise DataError(f"{order.url}: {what}") from error
     except (OSError, HTTPException) as error:
         raise BrokenError(f"no connection ({_reason(error)})") from error
     with response:

@@ -88,6 +88,19 @@ def check_file(path: Path, size: int | None = None, sha256: str | None = None) -
         raise DataError(f"{path}: {wrong}; the file is damaged or another one: delete it and download it again")
 
 
+def is_web_address(url: str) -> bool:
+    """Whether an address is one of http or https with a host.
+
+    Args:
+        url: The address.
+    """
+    try:
+        address = urlsplit(url)
+    except ValueError:  # half of a bracket around an IPv6 address, for one
+        return False
+    return address.scheme in ("http", "https") and bool(address.netloc)
+
+
 def _is_there(target: Path, size: int | None, sha256: str | None) -> bool:
     if target.exists():
         check_file(target, size, sha256)
@@ -134,8 +147,7 @@ def _difference(path: Path, size: int | None, sha256: str | None) -> str | None:
 
 
 def _check_arguments(url: str, max_bytes: int, retries: int, timeout: float) -> None:
-    address = urlsplit(url)
-    if address.scheme not in ("http", "https") or not address.netloc:
+    if not is_web_address(url):
         raise ValueError(f"url must begin with http:// or https:// and a host, not be {url!r}")
     if max_bytes < 1:
         raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")

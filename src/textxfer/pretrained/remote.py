@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
-from textxfer.datasets.downloads import check_file, download
+from textxfer.datasets.downloads import check_file, download, is_web_address
 from textxfer.files import checksum, write_json
 from textxfer.locks import alone
 from textxfer.text.document import DataError, listed
@@ -54,7 +53,7 @@ def fetch(name: str, url: str, target: Path, *, progress: bool = True) -> Path:
             else.
     """
     address = url.rstrip("/")
-    if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).netloc:
+    if not is_web_address(address):
         raise DataError(f"the address of models must begin with http:// or https:// and a host, not be {url!r}")
     with alone(target.with_name(f".{target.name}.lock")):
         if _holds_model(target):  # another process brought it while this one waited
