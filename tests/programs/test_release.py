@@ -111,6 +111,16 @@ def test_the_perplexity_is_that_of_the_released_weights_token_by_token(trained, 
         assert test["detokenized"] == (name == "wiki.tokens")
 
 
+def test_text_without_white_space_has_no_perplexity_per_word(trained, tmp_path, capsys):
+    (tmp_path / "dense.txt").write_text("([{,.!" * 100)
+    places = [str(trained / "forward"), "--out", str(tmp_path / "toy"), "--name", "toy"]
+    assert main(["release", *places, "--test", str(tmp_path / "dense.txt")]) == 0
+    assert "per token, too large per word" in capsys.readouterr().out
+    (test,) = json.loads((tmp_path / "toy" / "card.json").read_text())["directions"]["forward"]["tests"]
+    assert test["words"] == 1 and test["tokens"] > 500 and 1 < test["per_token"] < 1e4 and test["per_word"] is None
+    assert "| too large |" in (tmp_path / "toy" / "README.md").read_text()
+
+
 def test_text_of_wikitext_gets_its_spaces_back():
     assert natural(WIKITEXT) == " = The Cat = \n\nThe red-blue cat, 1,000 of three, was qxunkq.\n"
 

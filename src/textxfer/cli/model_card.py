@@ -11,6 +11,7 @@ from typing import Any
 from textxfer.artifact import Artifact
 from textxfer.cli.common import CHOSEN
 from textxfer.cli.config import FinetuneConfig, PretrainConfig
+from textxfer.cli.perplexity import written
 from textxfer.cli.prepared import describe_files
 from textxfer.text import Vocab
 from textxfer.text.specials import BOS
@@ -164,7 +165,8 @@ def _perplexity(card: Mapping[str, Any]) -> Iterator[str]:
     for direction, test in rows:
         lines.append(
             f"| {test['file']}{' (detokenized)' if test['detokenized'] else ''} | {direction} | {test['words']:,} | "
-            f"{test['tokens']:,} | {test['unknown']:.1%} | {test['per_token']:.2f} | {test['per_word']:.2f} |"
+            f"{test['tokens']:,} | {test['unknown']:.1%} | "
+            f"{written(test['per_token'], 2)} | {written(test['per_word'], 2)} |"
         )
     yield "\n".join(lines)
     if any(test["detokenized"] for _, test in rows):

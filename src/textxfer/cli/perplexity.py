@@ -89,9 +89,22 @@ def measure(artifact: Artifact, text: Text, device: str) -> dict[str, Any]:
         "words": text.words,
         "tokens": store.n_tokens,
         "unknown": store.oov_share(),
-        "per_token": math.exp(total / store.n_tokens),
-        "per_word": math.exp(total / text.words),
+        "per_token": _exp(total / store.n_tokens),
+        "per_word": _exp(total / text.words),
     }
+
+
+def written(perplexity: float | None, digits: int) -> str:
+    """Return a perplexity as people read it."""
+    return "too large" if perplexity is None else f"{perplexity:.{digits}f}"
+
+
+def _exp(nats: float) -> float | None:
+    """Return e to a power; None if it is too large for a number: where no white space is, a line is a word."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return None
 
 
 def _negative_log_likelihood(model: LanguageModel, batches: LMBatches) -> float:

@@ -14,7 +14,7 @@ from textxfer.artifact_check import is_model_folder
 from textxfer.cli.config import ReleaseConfig
 from textxfer.cli.model_card import facts_of, markdown
 from textxfer.cli.output import RUN, model_of, versions
-from textxfer.cli.perplexity import Text, measure, read_text
+from textxfer.cli.perplexity import Text, measure, read_text, written
 from textxfer.directions import DIRECTIONS, Direction, load_directions, mark_pair
 from textxfer.files import new_folder, remove_if_empty, write_json, write_text
 from textxfer.models import LanguageModel
@@ -126,7 +126,8 @@ def _card(
         run = sources[direction].run
         tests = [measure(artifact, text, device) for text in texts]
         for test in tests:
-            print(f"{direction}, {test['file']}: {test['per_token']:.1f} per token, {test['per_word']:.1f} per word")
+            figures = f"{written(test['per_token'], 1)} per token, {written(test['per_word'], 1)} per word"
+            print(f"{direction}, {test['file']}: {figures}")
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         directions[direction] = {"bytes": size, **facts_of(artifact, run, direction), "tests": tests}
     model = next(iter(sources.values())).artifact.model
