@@ -190,6 +190,15 @@ class TestStore:
         assert printed.err == f"\ndrawn: {tmp_path / 'a.png'}\n"
         assert size_of(tmp_path / "a.png") == (1200, 840)
 
+    def test_stores_that_are_called_alike(self, store, tmp_path, capsys):
+        TokenStore.build(tmp_path / store.name, documents(9, seed=1), like=TokenStore.open(store))
+        folder = tmp_path / "pictures"
+        assert main(["show", str(store), str(tmp_path / store.name), "--plot", str(folder)]) == 0
+        files = [folder / f"toys-{name}.png" for name in ("lengths", "classes", "lengths-2", "classes-2")]
+        assert capsys.readouterr().out.endswith(f"drawn: {', '.join(map(str, files))}\n")
+        assert sorted(folder.iterdir()) == sorted(files)
+        assert files[0].read_bytes() != files[2].read_bytes()
+
 
 def test_what_the_place_must_be(store, tmp_path, monkeypatch, capsys):
     for name in ("a.xyz", "a.jpeg"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,7 @@ def write(pictures: Sequence[Picture], target: Path) -> list[Path]:
     Returns:
         The files.
     """
+    pictures = _told_apart(pictures)
     if target.is_dir() or not target.suffix:
         return [plots.save_figure(_alone(each), target / f"{each.name}.png") for each in pictures]
     if len(pictures) == 1:
@@ -144,6 +145,18 @@ def of_store(folder: Path) -> list[Picture]:
     elif figures.values:
         pictures.append(_numbers(f"{name}-labels", f"{name}: labels", store.values[store.labels >= 0], "label"))
     return pictures
+
+
+def _told_apart(pictures: Sequence[Picture]) -> list[Picture]:
+    """Number the pictures of folders that are called alike, such as `new/train` and `old/train`."""
+    found: dict[str, Picture] = {}
+    for picture in pictures:
+        name, number = picture.name, 1
+        while name in found:
+            number += 1
+            name = f"{picture.name}-{number}"
+        found[name] = picture if number == 1 else replace(picture, name=name, title=f"{picture.title} ({number})")
+    return list(found.values())
 
 
 def _alone(picture: Picture) -> Axes:
