@@ -211,6 +211,13 @@ def test_an_index_needs_models(tmp_path):
         pretrained.write_index(tmp_path)
 
 
+def test_an_index_has_names_that_one_can_ask_for(made, tmp_path):
+    shutil.copytree(made, tmp_path / "my model")
+    with pytest.raises(DataError, match="my model: nobody could ask for a model of this name"):
+        pretrained.write_index(tmp_path)
+    assert not (tmp_path / "index.json").exists()
+
+
 def test_an_existing_folder_wins_over_a_name(made, places, tmp_path):
     shutil.copytree(made, places["local"] / "en-toy")
     assert pretrained.resolve("en-toy").resolve() == places["local"] / "en-toy"

@@ -79,11 +79,13 @@ def write_index(folder: str | Path) -> Path:
         The file.
 
     Raises:
-        DataError: There is no model in it, or a file's name is not fit for an address.
+        DataError: There is no model in it, or the name of a model or of a file is not fit for an address.
     """
     folder = Path(folder)
     index: dict[str, list[dict[str, Any]]] = {}
     for model in sorted(path for path in folder.glob("*") if _holds_model(path)):
+        if not _PATH.fullmatch(model.name):
+            raise DataError(f"{model}: nobody could ask for a model of this name; name it in letters, digits and ._-")
         paths = sorted(path for path in model.rglob("*") if path.is_file())
         entries = [(path.relative_to(model).as_posix(), path) for path in paths]
         index[model.name] = [
