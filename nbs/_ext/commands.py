@@ -39,7 +39,7 @@ def exit_codes() -> str:
 def _section(name: str, cls: type[Any]) -> Iterator[str]:
     parser = argparse.ArgumentParser(prog=f"textxfer {name}", add_help=False)
     add_options(parser, cls)
-    given = [action.dest.upper() for action in parser._actions if not action.option_strings]
+    given = [_places(action) for action in parser._actions if not action.option_strings]
     needed = [
         f"{action.option_strings[0]} {action.metavar}"
         for action in parser._actions
@@ -53,6 +53,16 @@ def _section(name: str, cls: type[Any]) -> Iterator[str]:
     yield table(("argument or option", "what it does"), map(_row, actions))
 
 
+def _places(action: argparse.Action) -> str:
+    """Name what is given by place as `--help` does: with dots if there may be several, in brackets if none is needed."""
+    name = f"{action.dest.upper()}{_several(action)}"
+    return f"[{name}]" if action.nargs == "*" else name
+
+
+def _several(action: argparse.Action) -> str:
+    return " ..." if action.nargs in ("*", "+") else ""
+
+
 def _long_name(action: argparse.Action) -> str:
     return action.option_strings[0].removeprefix("--") if action.option_strings else action.dest
 
@@ -62,4 +72,4 @@ def _row(action: argparse.Action) -> tuple[str, str]:
     choices = f" {{{','.join(action.choices)}}}" if action.choices else f" {action.metavar}" if action.metavar else ""
     text = _OPTION.sub(r"`\g<0>`", (action.help or "").replace("%%", "%"))
     required = " (required)" if action.required and action.option_strings else ""
-    return f"`{name}{choices if action.option_strings else ''}`", f"{text}{required}"
+    return f"`{name}{choices if action.option_strings else ''}{_several(action)}`", f"{text}{required}"

@@ -80,6 +80,14 @@ def test_the_commands_have_all_their_options() -> None:
     assert "75 after `--stop-minutes`" in commands.exit_codes().replace("\n", " ")
 
 
+def test_the_commands_say_where_several_may_be_given_and_where_none_has_to() -> None:
+    text = commands.reference()
+    assert "textxfer predict MODEL [TEXTS ...] [options]" in text
+    assert "textxfer release RUNS ... --out PATH --name NAME [options]" in text
+    assert "| `--text NAME ...` |" in text and "| `--unlabelled PATH ...` |" in text
+    assert "| `--label NAME` |" in text and "| `DATA` |" in text and "| `OTHERS ...` |" in text
+
+
 def test_the_recipes_show_their_numbers() -> None:
     text = recipes.table_of_recipes()
     assert "| `hidden` | 512 | 1,150 | 1,150 | 512 |" in text
