@@ -54,7 +54,7 @@ def _section(name: str, cls: type[Any]) -> Iterator[str]:
 
 
 def _places(action: argparse.Action) -> str:
-    """Name what is given by place as `--help` does: with dots if there may be several, in brackets if none is needed."""
+    """Name what is given by place as `--help` does: dots if there may be several, brackets if none is needed."""
     name = f"{action.dest.upper()}{_several(action)}"
     return f"[{name}]" if action.nargs == "*" else name
 
