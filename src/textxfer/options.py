@@ -130,6 +130,7 @@ def _help(item: dataclasses.Field[Any]) -> str:
     text = item.metadata["help"].replace("%", "%%")
     if item.metadata["within"]:
         text += f", {item.metadata['within'].words}"
-    silent = item.default in (dataclasses.MISSING, None, False, ()) or item.metadata["positional"]
+    nothing = item.default is False or item.default in (dataclasses.MISSING, None, (), "")  # 0, a seed, is something
+    silent = nothing or item.metadata["positional"]
     default = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
     return text if silent else f"{text} (default: {default})"

@@ -199,3 +199,12 @@ def test_what_is_left_out_is_chosen_where_it_counts() -> None:
     assert (based.tokenizer, based.language, based.valid) == (None, None, None)
     assert configs.PretrainConfig(out=out).tokenizer == "spacy"
     assert not hasattr(configs.FinetuneConfig(data=out, out=out, base=out), "tokenizer")
+
+
+@pytest.mark.parametrize("command", ["classify", "generate"])
+def test_help_shows_a_default_of_zero_and_none_that_is_empty(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ("below 2 to the 62 (default: 0)" in shown) == (command == "classify")  # that of generate is none
+    assert "(default: )" not in shown

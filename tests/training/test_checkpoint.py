@@ -350,8 +350,10 @@ def test_unknown_format(interrupted):
 
 
 def test_no_state(tmp_path):
-    with pytest.raises(CheckpointError, match="no training state in"):
+    with pytest.raises(CheckpointError, match=r"no training state in .*nowhere: there is no such folder"):
         learner().resume(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"no training state in .*: model\.safetensors is missing"):
+        learner().resume(tmp_path)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):

@@ -247,6 +247,8 @@ def _blank(language: str) -> Any:
     try:
         return spacy.blank(language).tokenizer
     except ImportError as error:
+        reason = str(error).rstrip(".")
         raise DataError(
-            f"spaCy cannot tokenize {language!r}: {error}. RulesTokenizer (--tokenizer rules) needs no language"
+            f"spaCy cannot tokenize {language!r}: {reason}. RulesTokenizer (--tokenizer rules) needs no language; "
+            "--tokenizer unigram suits languages without spaces"
         ) from error

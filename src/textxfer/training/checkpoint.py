@@ -119,6 +119,8 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _read(place: Path) -> TrainingState:
     """Read the state in a folder of its own."""
+    if not place.is_dir():
+        raise DamagedState(f"no training state in {place}: there is no such folder")
     for name in (_MODEL, _STATE, _VALUES):
         if not (place / name).is_file():
             raise DamagedState(f"no training state in {place}: {name} is missing")
