@@ -9,7 +9,19 @@ from torch import Tensor
 from textxfer.kernels import LayerState, LSTMWeights, PlainLSTM, PreparedLSTM, WeightDrop, lstm_cpu, prepare_lstm
 
 T, B, INPUT, H = 9, 5, 48, 64
-pytestmark = pytest.mark.skipif(not lstm_cpu.cpu_multiplies_bf16(), reason="this CPU has no bfloat16 products")
+
+
+@pytest.fixture(params=[torch.bfloat16, torch.float32], ids=str, autouse=True)
+def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """The dtype of products: bfloat16 where the CPU has it, and float32, in which the equations must be exact."""
+    if request.param == torch.float32:
+        monkeypatch.setattr(lstm_cpu, "_BF16", torch.float32)
+        monkeypatch.setattr(lstm_cpu._Packed, "dtype", torch.float32)
+    elif not lstm_cpu.cpu_multiplies_bf16():
+        pytest.skip("this CPU has no bfloat16 products")
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("torch has no oneDNN here")
+    return request.param
 
 
 def parameters() -> LSTMWeights:
@@ -46,14 +58,17 @@ def error(value: Tensor, exact: Tensor) -> float:
 
 @pytest.mark.parametrize("cuts", [(T,), (4, T), (1, 2, T)])
 @pytest.mark.parametrize("dropped", [True, False])
-def test_is_as_close_to_float32_as_torchs_own_bfloat16(cuts: tuple[int, ...], dropped: bool) -> None:
+def test_is_as_close_to_float32_as_torchs_own_bfloat16(
+    cuts: tuple[int, ...], dropped: bool, dtype: torch.dtype
+) -> None:
     weights, (x, state), draw = parameters(), inputs(), drop() if dropped else None
-    leaves = [x, state[0], *weights]
+    state[1].requires_grad_()
+    leaves = [x, *state, *weights]
     exact = outcome(PlainLSTM(weights, None, draw), x, state, leaves, cuts)
-    torchs = outcome(PlainLSTM(weights, torch.bfloat16, draw), x, state, leaves, cuts)
+    torchs = outcome(PlainLSTM(weights, dtype, draw), x, state, leaves, cuts)
     ours = outcome(lstm_cpu.PackedLSTM(weights, draw), x, state, leaves, cuts)
     for mine, its, value in zip(ours, torchs, exact):
-        assert error(mine, value) < max(1.5 * error(its, value), 2e-3)
+        assert error(mine, value) < (max(1.5 * error(its, value), 2e-3) if dtype == torch.bfloat16 else 2e-6)
 
 
 def test_dropped_weights_get_no_gradient_and_all_get_float32() -> None:
@@ -111,18 +126,19 @@ def test_the_state_is_not_changed_in_place() -> None:
     assert all(map(torch.equal, state, before))
 
 
-def test_it_is_chosen_where_it_can_be_used() -> None:
+def test_it_is_chosen_where_it_can_be_used(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = parameters()
-    assert isinstance(prepare_lstm(weights, torch.bfloat16), lstm_cpu.PackedLSTM)
-    assert isinstance(prepare_lstm(weights, torch.float32), PlainLSTM)
+    monkeypatch.setattr(lstm_cpu, "cpu_multiplies_bf16", lambda: True)
+    assert isinstance(prepare_lstm(weights, dtype), lstm_cpu.PackedLSTM)
     assert isinstance(prepare_lstm(weights), PlainLSTM)
+    assert isinstance(prepare_lstm(weights, torch.float64), PlainLSTM)
     double = LSTMWeights(*(weight.double() for weight in weights))
-    assert isinstance(prepare_lstm(double, torch.bfloat16), PlainLSTM)
+    assert isinstance(prepare_lstm(double, dtype), PlainLSTM)
 
 
-def test_without_bfloat16_products_torchs_kernel_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_bfloat16_products_torchs_kernel_runs(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lstm_cpu, "cpu_multiplies_bf16", lambda: False)
-    assert isinstance(prepare_lstm(parameters(), torch.bfloat16), PlainLSTM)
+    assert isinstance(prepare_lstm(parameters(), dtype), PlainLSTM)
 
 
 def test_nothing_of_a_step_outlives_it() -> None:

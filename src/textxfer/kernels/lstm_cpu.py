@@ -127,7 +127,7 @@ def _through_time(
     d_gates = torch.empty(steps, batch, 4 * hidden, dtype=_BF16)
     outputs = torch.zeros(steps, batch, hidden, dtype=_BF16) if dy is None else dy.to(_BF16)
     dc = torch.zeros(batch, hidden) if dc_last is None else dc_last.clone()
-    dh = outputs[-1].float() if dh_last is None else dh_last + outputs[-1]
+    dh = outputs[-1].to(torch.float32, copy=True) if dh_last is None else dh_last + outputs[-1]
     at_gates = torch.empty(batch, 4, hidden)
     at_cell, at_output, dc_of_each = at_gates[:, :3], at_gates[:, 3], dc.unsqueeze(1)
     before = [None, *outputs.unbind(0)[:-1]]
