@@ -111,6 +111,18 @@ def test_momentum_needs_an_optimizer_that_has_one():
         learn.fit(1, 1e-3, [schedule])
 
 
+def test_rates_may_be_those_of_an_optimizer_without_momentum():
+    learn = learner()
+    params = [
+        {"params": list(group.params), "name": group.name, "layer": group.name, "base_lr": 0.0}
+        for group in learn.groups
+    ]
+    learn.optimizer = torch.optim.Adagrad(params)
+    learn.fit(1, 1e-3, [ParamSchedule(lr=Linear())])
+    assert learn.history.steps["lrs"]["top"] == [1e-3, 5e-4]
+    assert learn.history.steps["momentum"] == [None, None]
+
+
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="needs a schedule"):
         ParamSchedule()

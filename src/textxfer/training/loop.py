@@ -209,7 +209,7 @@ def _record(learn: Learner, step: Step) -> None:
         metrics.update(step.pred.detach() if metrics.reads_pred else loss, step.target, step.n, loss)
     if step.training:
         at, group = learn.progress, learn.optimizer.param_groups[0]
-        momentum = group["betas"][0] if "betas" in group else group["momentum"]
+        momentum = group["betas"][0] if "betas" in group else group.get("momentum")
         learn.history.add_step(at.fit, at.epoch, at.batch, at.step, loss, step.n, _rates(learn), momentum)
 
 
