@@ -34,6 +34,13 @@ def test_multipliers_are_from_input_to_output():
     assert seen["decoder/decay"] == pytest.approx(3e-3)
 
 
+def test_without_a_schedule_the_updates_have_these_rates():
+    learn = lm_learner(train=2, valid=None)
+    learn.fit(1, 1e-2, callbacks=[DiscriminativeLR(2)])
+    lrs = learn.history.steps["lrs"]
+    assert lrs == {"lstm1": [2.5e-3] * 2, "lstm2": [5e-3] * 2, "decoder": [1e-2] * 2}
+
+
 def test_schedules_multiply_the_rates():
     learn = lm_learner(train=8)
     learn.fit_one_cycle(1, 1e-2, callbacks=[DiscriminativeLR(2)])

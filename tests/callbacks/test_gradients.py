@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.callbacks.toys import assert_close, equal, grads, lm_batch, lm_learner, on, weights
+from tests.callbacks.toys import Planned, assert_close, equal, grads, lm_batch, lm_learner, on, weights
 from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import Accumulate, ActivationReg, ClipGrad, MixedPrecision
 from textxfer.training import Callback, Learner, Optimizer, Order
@@ -105,6 +105,32 @@ def test_validation_between_the_batches_of_a_group_changes_nothing():
     assert equal(weights(trained(PARTS, Accumulate(2), validate).model), weights(trained(PARTS, Accumulate(2)).model))
 
 
+def test_a_group_goes_on_after_resume(tmp_path):
+    """Saved within a group of three, behind two batches of different numbers of targets."""
+
+    def end(learn: Learner) -> None:
+        if learn.progress.batch == 1:
+            learn.save(tmp_path)
+            raise Planned
+
+    expected = trained(PARTS, Accumulate(3), cycle=False)
+    with pytest.raises(Planned):
+        trained(PARTS, Accumulate(3), on("after_batch", end, train_only=True), cycle=False)
+    learn = lm_learner(Accumulate(3), train=PARTS, dropout=False, optimizer=SGD)
+    learn.resume(tmp_path)
+    learn.fit(2, 0.1)
+    assert equal(weights(learn.model), weights(expected.model))
+
+
+def test_a_group_whose_update_is_held_does_not_leak_into_the_next_epoch():
+    def hold(learn: Learner) -> None:
+        if learn.progress.epoch == 0:
+            learn.step.update = None
+
+    held = trained(PARTS, Accumulate(5), on("before_batch", hold, train_only=True), cycle=False)
+    assert_close(weights(held.model), weights(trained(PARTS, Accumulate(5), epochs=1, cycle=False).model))
+
+
 def test_batches_without_targets():
     empty = lm_batch(2, seed=9, ignored=5)
     assert empty.n == 0
@@ -170,13 +196,34 @@ def test_clipping_within_the_update_gives_the_same_weights(max_norm: float) -> N
 
         def before_update(self, learn: Learner) -> None: ...
 
-    ends = []
+    ends, within = [], []
     for others in ([Watch()], []):
         learn = lm_learner(ClipGrad(max_norm), *others, dropout=False, optimizer=ADAMW)
+        hook = learn.optimizer.register_step_pre_hook(
+            lambda optimizer, *_: within.append(hasattr(optimizer, "grad_scale"))
+        )
         learn.fit(2, 0.1)
+        hook.remove()
         assert not hasattr(learn.optimizer, "grad_scale")
         ends.append(weights(learn.model))
+    assert within == [False] * 6 + [True] * 6
     assert_close(*ends, rtol=1e-4)
+
+
+def test_an_update_that_another_callback_has_replaced_is_made_with_clipped_gradients() -> None:
+    norms = []
+
+    def replace(learn: Learner) -> None:
+        def update() -> None:
+            norms.append(sum(float(grad.square().sum()) for grad in grads(learn).values()) ** 0.5)
+
+        learn.step.update = update
+
+    learn = lm_learner(ClipGrad(0.01), on("before_batch", replace, Order.DATA, True), valid=None, optimizer=ADAMW)
+    before = weights(learn.model)
+    learn.fit(1, 0.1)
+    assert norms == pytest.approx([0.01] * 3, rel=1e-3)
+    assert equal(weights(learn.model), before)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-6), (torch.bfloat16, 0.05)])

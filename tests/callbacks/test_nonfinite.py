@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from tests.callbacks.toys import equal, lm, lm_batch, lm_learner, on, weights
+from tests.callbacks.toys import Planned, equal, lm, lm_batch, lm_learner, on, weights
 from textxfer.callbacks import Accumulate, ClipGrad, GradualUnfreeze, MixedPrecision, StopOnNonFinite
 from textxfer.training import Learner, Optimizer, Order
 
@@ -89,10 +89,37 @@ def test_the_fit_ends_quietly_and_the_learner_goes_on():
     assert learn.error is None
     assert "valid_loss" not in learn.history[-1]
     assert all(param.grad is None for param in learn.model.parameters())
-    learn.callbacks[:] = [StopOnNonFinite()]
+    learn.callbacks[:] = [learn.callback(StopOnNonFinite)]  # the same, without what spoilt the batch
     learn.fit(1, 1e-2)
     assert learn.callback(StopOnNonFinite).report is None
     assert "valid_loss" in learn.history[-1]
+
+
+def test_notes_are_looked_at_before_other_groups_train():
+    freeze = on("before_batch", lambda learn: learn.freeze() if learn.step.index == 2 else None, train_only=True)
+    learn, states = broken_run(freeze, every=100, at=1)
+    report = learn.callback(StopOnNonFinite).report
+    assert report is not None and report.startswith("epoch 0, batch 1 of 5")
+    assert equal(weights(learn.model), states[1])
+
+
+def test_notes_that_nobody_has_looked_at_are_known_after_resume(tmp_path):
+    def end(learn: Learner) -> None:
+        if learn.progress.batch == 2:
+            learn.save(tmp_path)
+            raise Planned
+
+    poison = on("after_loss", lambda learn: poison_loss(learn) if learn.step.index == 1 else None, Order.DATA, True)
+    late = on("after_batch", end, train_only=True)
+    with pytest.raises(Planned):
+        lm_learner(StopOnNonFinite(100), poison, late, train=5).fit(1, 1e-2)
+    learn = lm_learner(StopOnNonFinite(100), train=5)
+    learn.resume(tmp_path)
+    before = weights(learn.model)
+    learn.fit(1, 1e-2)
+    report = learn.callback(StopOnNonFinite).report
+    assert report is not None and report.startswith("epoch 0, batch 1 of 5: not finite: the loss")
+    assert equal(weights(learn.model), before)
 
 
 def test_finite_fits_are_left_alone():

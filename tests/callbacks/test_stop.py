@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.callbacks.toys import Scripted, lm_batches, lm_learner
+from tests.callbacks.toys import Planned, Scripted, lm_batches, lm_learner, on
 from textxfer.callbacks import EarlyStop
 from textxfer.training import Accuracy, Perplexity
 
@@ -37,6 +37,28 @@ def test_higher_is_better_if_the_metric_says_so():
 def test_small_improvements_do_not_count():
     assert epochs_trained([5, 4.95, 4.9, 4.85], patience=2, min_delta=0.2) == (3, 5)
     assert epochs_trained([5, 4.7, 4.4, 4.1, 3.8, 3.5], patience=1, min_delta=0.2) == (6, 3.5)
+
+
+def test_an_improvement_of_exactly_min_delta_does_not_count():
+    assert epochs_trained([5, 4.5, 4.25], patience=1, min_delta=0.5) == (2, 5)
+
+
+def test_the_epochs_waited_so_far_count_after_resume(tmp_path):
+    def learner(*callbacks, values):
+        metric = Scripted("figure", "lower", values)
+        return lm_learner(EarlyStop("figure", patience=2), *callbacks, train=1, valid=1, metrics=[metric])
+
+    def end(learn):
+        learn.save(tmp_path)
+        if learn.progress.epoch == 1:
+            raise Planned
+
+    with pytest.raises(Planned):
+        learner(on("after_epoch", end), values=[1, 2]).fit(5, 1e-3)
+    learn = learner(values=[2, 2, 2])
+    learn.resume(tmp_path)
+    learn.fit(5, 1e-3)
+    assert len(learn.history) == 3
 
 
 def test_nan_is_never_an_improvement():
