@@ -113,10 +113,29 @@ def test_no_gradient_is_made_where_none_is_wanted() -> None:
 
 
 def test_float16_takes_its_gradient_after_scaling() -> None:
+    """Probabilities of 1e-7 over the number of tokens are nothing in float16, unless the loss is scaled before."""
     x, weight, bias, target = arguments(torch.float16)
-    loss = linear_cross_entropy(x, weight, bias, target) * 1024
-    loss.backward()
-    assert x.grad is not None and 0 < x.grad.abs().max() < torch.inf
+    with torch.no_grad():
+        bias[V // 2 :] -= 16
+        target[target >= V // 2] = 0
+    scale = 2.0**16
+    (linear_cross_entropy(x, weight, bias, target) * scale).backward()
+    exact = x.detach().float()
+    expected = torch.autograd.grad(linear_cross_entropy_reference(exact, weight, bias, target), weight)[0]
+    assert weight.grad is not None and x.grad is not None and x.grad.isfinite().all()
+    assert error(weight.grad[V // 2 :] / scale, expected[V // 2 :]) < 0.05
+
+
+def test_gradients_of_many_chunks_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 the sum of so many would be off by several percent."""
+    _, weight, _, _ = arguments()
+    x, target = torch.randn(400, E).bfloat16() + 1, torch.randint(0, V, (400,))
+    monkeypatch.setattr(linear_ce, "CHUNK_BYTES", V * x.element_size())
+    grads = [
+        torch.autograd.grad(function(x, weight, None, target), weight)[0]
+        for function in (linear_cross_entropy, linear_cross_entropy_reference)
+    ]
+    assert error(*grads) < 5e-3
 
 
 def test_losses_and_hits_of_tokens() -> None:
@@ -128,6 +147,9 @@ def test_losses_and_hits_of_tokens() -> None:
     assert torch.equal(hits, logits.argmax(dim=1) == target) and not hits[3]
     best = logits.argmax(dim=1)
     assert token_losses(x, weight, bias, best).hits.all()
+    with torch.no_grad():
+        bias[0] = 100.0  # the first word is the best everywhere, also where no target counts
+    assert torch.equal(token_losses(x, weight, bias, target).hits, target == 0)
 
 
 @pytest.mark.parametrize("first", ["lookup", "loss"])

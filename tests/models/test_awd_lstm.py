@@ -102,6 +102,17 @@ def test_dropouts_act_where_the_paper_puts_them() -> None:
     torch.testing.assert_close(out.dropped, x, rtol=1e-5, atol=1e-6)
 
 
+def test_each_mask_has_the_dropout_of_its_name() -> None:
+    encoder = AWDLSTM(AWDLSTMConfig(V, 6, 10, 3, 0.1, 0.2, 0.3, 0.4, 0.5))
+    draw = encoder.draw(50)
+    # What is kept is multiplied by 1 / (1 - p).
+    largest = [float(mask.max()) for mask in (draw.embed, draw.input, *draw.hidden) if mask is not None]
+    assert largest == pytest.approx([1 / 0.9, 1 / 0.8, 1 / 0.7, 1 / 0.7, 1 / 0.5])
+    for prepared, lstm in zip(draw.weights, encoder.lstms):
+        assert isinstance(prepared, PlainLSTM)
+        assert (prepared.weights.w_hh / lstm.weight_hh).max().item() == pytest.approx(1 / 0.6)
+
+
 def only(**dropouts: float) -> AWDLSTM:
     return AWDLSTM(replace(PLAIN, **dropouts))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from textxfer.models.head import ClassifierHead, HeadNorm
@@ -70,5 +71,10 @@ def test_a_training_batch_of_one_uses_running_statistics_and_trains() -> None:
 def test_head_is_the_papers() -> None:
     head = ClassifierHead(FEATURES, 4, C, dropout_pooled=0.4, dropout_head=0.1)
     assert (head.hidden.in_features, head.hidden.out_features, head.output.out_features) == (FEATURES, 4, C)
-    dropped = head.norm_pooled(torch.randn(B, FEATURES)), head.dropout_pooled.p, head.dropout_hidden.p
-    assert dropped[1:] == (0.4, 0.1)
+    x = torch.randn(B, FEATURES)
+    state = torch.get_rng_state()
+    logits = head(x)
+    torch.set_rng_state(state)
+    hidden = head.hidden(F.dropout(F.batch_norm(x, None, None, training=True), 0.4)).relu()
+    expected = head.output(F.dropout(F.batch_norm(hidden, None, None, training=True), 0.1))
+    torch.testing.assert_close(logits, expected)

@@ -53,6 +53,15 @@ def test_dropped_weights_change_output_and_get_no_gradient() -> None:
     assert 0 < (grad == 0).sum() < grad.numel()
 
 
+def test_weights_are_dropped_with_the_probability_that_was_given() -> None:
+    lstm = WeightDropLSTM(INPUT, 100, 0.2)
+    prepared = lstm.draw_weights()
+    assert isinstance(prepared, PlainLSTM)
+    dropped = prepared.weights.w_hh == 0
+    assert abs(dropped.float().mean() - 0.2) < 0.01
+    torch.testing.assert_close(prepared.weights.w_hh[~dropped], lstm.weight_hh[~dropped] / 0.8)
+
+
 def test_every_call_draws_anew_unless_told_otherwise() -> None:
     lstm = WeightDropLSTM(INPUT, H, 0.5)
     x, weights = torch.randn(T, B, INPUT), lstm.draw_weights()
@@ -86,8 +95,11 @@ def test_evaluation_prepares_the_weights_once_until_they_change(dtype: torch.dty
         lstm.weight_hh.mul_(2)
     second = prepared()
     assert second is not first and prepared() is second
+    lstm.spans = (1.0, 0.5)
+    third = prepared()
+    assert third is not second
     lstm.compute_dtype = torch.float64
-    assert prepared() is not second
+    assert prepared() is not third
     lstm.train()
     assert lstm._prepared is None
     assert lstm.eval().draw_weights() is not lstm.draw_weights(), "with gradient, each call has its own graph"

@@ -78,3 +78,13 @@ def test_measured_ranges_hold_the_hidden_states_and_follow_one_another() -> None
     again = classifier().encoder
     measure_spans(again, [1] * 50)
     assert [lstm.spans for lstm in again.lstms] == spans
+
+
+def test_ranges_are_a_quarter_above_what_the_words_that_occur_reach() -> None:
+    encoder = classifier().encoder
+    measure_spans(encoder, [10**9 if word == 7 else 0 for word in range(50)])
+    with torch.inference_mode():
+        x = encoder.embedding.weight[torch.full((100, 1), 7)]
+        for lstm in encoder.lstms:
+            x, _ = lstm(x)
+            assert lstm.spans[1] == pytest.approx(1.25 * float(x.abs().max()), rel=1e-4)
