@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from textxfer.kernels import LayerState, LSTMWeights, PlainLSTM, PreparedLSTM, WeightDrop, lstm_cpu, prepare_lstm
+from textxfer.kernels import (
+    LayerState,
+    LSTMWeights,
+    PlainLSTM,
+    PreparedLSTM,
+    WeightDrop,
+    lstm_cpu,
+    lstm_steps,
+    prepare_lstm,
+)
 
 T, B, INPUT, H = 9, 5, 48, 64
 
@@ -117,6 +126,14 @@ def test_without_gradient_the_result_is_the_same() -> None:
         again, after_again = layer(x, state)
     assert torch.equal(y, again) and all(map(torch.equal, after, after_again))
     assert not again.requires_grad
+
+
+def test_input_that_is_projected_in_several_blocks_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, (x, state) = parameters(), inputs()
+    whole = outcome(lstm_cpu.PackedLSTM(weights), x, state, weights)
+    monkeypatch.setattr(lstm_steps, "_ROWS", 2 * B)  # of 9 steps, so that the last block is short
+    for value, expected in zip(outcome(lstm_cpu.PackedLSTM(weights), x, state, weights), whole):
+        torch.testing.assert_close(value, expected)
 
 
 def test_the_state_is_not_changed_in_place() -> None:

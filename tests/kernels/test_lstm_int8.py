@@ -57,6 +57,27 @@ def test_two_layers_stay_close_to_the_reference() -> None:
         assert error(value, expected) < 3.8 / lstm_int8.code_levels()
 
 
+def test_the_layer_above_knows_the_range_of_its_input() -> None:
+    first, second = (LSTMWeights(*(w / 8 for w in parameters(n))) for n in (INPUT, H))
+    x, start = torch.randn(T, B, INPUT) / 4, (torch.zeros(B, H), torch.zeros(B, H))
+    exact, _ = lstm_reference(x, start, *first)
+    exact_2, _ = lstm_reference(exact, start, *second)
+    spans = [1.25 * float(y.abs().max()) for y in (exact, exact_2)]
+    codes, _ = Int8LSTM(first, (1.0, spans[0]))(x, start)
+    codes_2, _ = Int8LSTM(second, (spans[0], spans[1]))(codes, start)
+    assert error(from_codes(codes_2, torch.float32, spans[1]), exact_2) < 3.8 / lstm_int8.code_levels()
+
+
+def test_rows_of_weights_have_a_scale_each_and_are_rounded() -> None:
+    matrix = (torch.rand(8, 512) * 2 - 1) * 10.0 ** -torch.arange(8)[:, None]
+    codes = torch.randint(1, 2 * lstm_int8.code_levels() + 2, (64, 512), dtype=CODES)
+    zero = lstm_int8.code_levels() + 1
+    found = lstm_int8._linear(codes, 0.01, zero, lstm_int8._Weights(matrix)).float()
+    exact = 0.01 * (codes.float() - zero) @ matrix.T
+    for row in range(8):
+        assert error(found[:, row], exact[:, row]) < 0.006
+
+
 def test_windows_follow_one_another() -> None:
     layer, x, start = Int8LSTM(parameters()), torch.randn(T, B, INPUT).clamp(-3, 3), state()
     x[0], x[-1] = 3.0, -3.0  # the same largest value in both windows: the scale of numbers is the window's
@@ -67,7 +88,7 @@ def test_windows_follow_one_another() -> None:
     assert apart.max() <= 2 and error(h_2, h) < 0.01 and error(c_2, c) < 0.01
 
 
-def test_codes_are_rounded_to_the_nearest() -> None:
+def test_codes_stand_for_what_lies_between_minus_and_plus_the_range() -> None:
     levels = lstm_int8.code_levels()
     codes = torch.tensor([1, levels + 1, 2 * levels + 1], dtype=CODES)
     assert from_codes(codes, torch.float32).tolist() == [-1.0, 0.0, 1.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 
@@ -142,6 +143,50 @@ def test_between_fits(tmp_path):
     again.resume(tmp_path)
     again.fit(1, 1e-2)
     same(learn, again)
+
+
+def test_hyper_parameters_are_those_of_the_state(tmp_path):
+    learner(optimizer=Optimizer(betas=(0.6, 0.9), weight_decay=0.3)).save(tmp_path)
+    again = learner()
+    again.resume(tmp_path)
+    for group in again.optimizer.param_groups:
+        assert group["betas"] == (0.6, 0.9)
+        assert group["weight_decay"] == (0.3 if group["name"].endswith("/decay") else 0)
+
+
+class Tally(Callback):
+    repeatable = True
+
+    def __init__(self, count):
+        self.count = count
+
+    def after_batch(self, learn):
+        self.count += 1
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def test_callbacks_of_one_class_get_back_each_its_own(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        learner(Tally(0), Tally(100), Tally(200), SaveAt(tmp_path, 0)).fit(1, 1e-2)
+    tallies = [Tally(7) for _ in range(3)]
+    learner(*tallies).resume(tmp_path)
+    assert [tally.count for tally in tallies] == [4, 104, 204]
+
+
+def test_a_state_in_memory_serves_more_than_once():
+    learn = learner()
+    learn.fit(1, 1e-2)
+    state, ends = capture(learn).clone(), []
+    for _ in range(2):
+        restore(learn, state)
+        learn.fit(1, 1e-2)
+        ends.append([param.detach().clone() for param in learn.model.parameters()])
+    assert all(map(torch.equal, *ends))
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
@@ -310,6 +355,18 @@ def test_the_state_before_a_damaged_one_is_used_and_the_damaged_one_named(tmp_pa
     assert before.name not in record.message
 
 
+def test_behind_a_damaged_state_the_one_written_last_is_used(tmp_path):
+    learn = learner()
+    first, second, third = (learn.save(tmp_path) for _ in range(3))
+    damage(third / "state.safetensors", "cut")
+    now = third.stat().st_mtime
+    for place, age in ((first, 20), (second, 10)):
+        os.utime(place, (now - age, now - age))
+    assert load(tmp_path).name.endswith(second.name)
+    os.utime(first, (now, now))
+    assert load(tmp_path).name.endswith(first.name)
+
+
 def test_the_latest_is_told_by_the_pointer_and_no_other_folder_is_read(interrupted, tmp_path):
     (state,) = checkpoints(interrupted)
     (interrupted / "latest").write_text("../elsewhere\n")  # moved by hand, or by a stranger
@@ -329,6 +386,7 @@ def test_checksums_are_those_of_sha256sum(interrupted):
         digest, name = line.split("  ")
         assert hashlib.sha256((state / name).read_bytes()).hexdigest() == digest
     assert {path.name for path in state.iterdir()} == set(FILES)
+    assert len({path.stat().st_mode for path in state.iterdir()}) == 1, "all may be read by those who may read one"
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -50,6 +50,27 @@ def test_one_parameter_group_per_layer_and_decay(kind):
         assert all((param.ndim > 1) == (group["weight_decay"] > 0) for param in group["params"])
 
 
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_the_first_update_is_that_of_the_formula(kind):
+    model, lr, decay, eps = nn.Linear(3, 2), 0.1, 0.2, 0.5
+    optimizer = Optimizer(kind, eps=eps, weight_decay=decay, momentum=0.9).build(layer_groups(model))
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    model(torch.randn(4, 3)).square().sum().backward()
+    expected = []
+    for param, wd in ((model.weight, decay), (model.bias, 0.0)):
+        old, grad = param.detach().clone(), param.grad.clone()
+        coupled = grad + wd * old
+        ways = {
+            "adamw": (1 - lr * wd) * old - lr * grad / (grad.abs() + eps),
+            "adam": old - lr * coupled / (coupled.abs() + eps),
+            "sgd": old - lr * coupled,
+        }
+        expected.append(ways[kind])
+    optimizer.step()
+    torch.testing.assert_close([model.weight.detach(), model.bias.detach()], expected)
+
+
 def test_unknown_kind():
     with pytest.raises(ValueError, match="kind must be"):
         Optimizer("lamb")  # type: ignore[arg-type]
