@@ -80,12 +80,25 @@ def test_is_as_close_to_float32_as_torchs_own_bfloat16(
         assert error(mine, value) < (max(1.5 * error(its, value), 2e-3) if dtype == torch.bfloat16 else 2e-6)
 
 
+@pytest.mark.parametrize("used", [0, 1, 2])
+def test_only_the_outputs_or_a_part_of_the_state_may_be_used(used: int, dtype: torch.dtype) -> None:
+    weights, (x, state) = parameters(), inputs()
+    grads = []
+    for layer in (lstm_cpu.PackedLSTM(weights), PlainLSTM(weights)):
+        y, (h, c) = layer(x, state)
+        grads.append(torch.autograd.grad((y, h, c)[used].float().square().sum(), [x, state[0], *weights]))
+    for mine, exact in zip(*grads):
+        assert error(mine, exact) < (2e-2 if dtype == torch.bfloat16 else 2e-6)
+
+
 def test_dropped_weights_get_no_gradient_and_all_get_float32() -> None:
     weights, (x, state), draw = parameters(), inputs(), drop()
     lstm_cpu.PackedLSTM(weights, draw)(x, state)[0].float().square().sum().backward()
     grad = weights.w_hh.grad
     assert grad is not None and torch.equal(grad != 0, draw.kept)
     assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in weights)
+    one, other = weights.b_ih.grad, weights.b_hh.grad
+    assert one is not None and other is not None and one.data_ptr() != other.data_ptr(), "each is scaled in its place"
 
 
 def test_several_backward_passes_add_up_and_do_not_mix() -> None:
@@ -141,6 +154,17 @@ def test_the_state_is_not_changed_in_place() -> None:
     before = [part.clone() for part in state]
     outcome(lstm_cpu.PackedLSTM(weights), x, state, weights)
     assert all(map(torch.equal, state, before))
+
+
+def test_gradients_that_come_in_are_not_changed() -> None:
+    weights, (x, state) = parameters(), inputs()
+    y, (h, c) = lstm_cpu.PackedLSTM(weights)(x, state)
+    seen = []
+    for output in (y, h, c):
+        output.register_hook(lambda grad: seen.append((grad, grad.clone())))
+    (y.float().square().sum() + h.square().sum() + c.square().sum()).backward()
+    assert len(seen) == 3
+    assert all(torch.equal(grad, before) for grad, before in seen)
 
 
 def test_it_is_chosen_where_it_can_be_used(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,14 @@ def test_columns_of_batches():
     assert np.isnan(steps["lrs"]["body"][:3]).all() and steps["lrs"]["body"][3:] == [0.01] * 6
 
 
+def test_a_loss_that_is_overwritten_afterwards_stays_what_it_was():
+    """As a captured CUDA graph does; of float64 no copy is made for the sake of another type."""
+    history, loss = History(), torch.tensor(1.0, dtype=torch.float64)
+    history.add_step(0, 0, 0, 0, loss, 1, {}, None)
+    loss.fill_(2.0)
+    assert history.steps["loss"] == [1.0]
+
+
 def test_a_group_that_is_frozen_again_leaves_a_gap():
     history = History()
     for batch, lrs in enumerate(({"a": 1.0, "b": 2.0}, {"b": 3.0}, {"a": 4.0, "b": 5.0})):

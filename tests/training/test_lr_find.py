@@ -95,6 +95,16 @@ class TestFindLr:
         assert all(map(math.isfinite, result.losses))
         assert result.losses[-1] > 4 * min(result.losses)
 
+    @pytest.mark.parametrize("factor", [1.02, 1.2, 4])
+    def test_stops_at_the_first_smoothed_loss_above_the_factor_times_the_lowest(self, factor):
+        losses = find_lr(learner(train=5), 1e-3, 1e6, n_steps=200, stop_factor=factor).losses
+        smoothed = []
+        for end in range(1, len(losses) + 1):
+            weights = [0.9 ** (end - 1 - i) for i in range(end)]
+            smoothed.append(sum(w * loss for w, loss in zip(weights, losses)) / sum(weights))
+        over = [i for i, value in enumerate(smoothed) if value > factor * min(smoothed[: i + 1])]
+        assert over == [len(losses) - 1]
+
     def test_stops_at_a_loss_that_is_not_finite(self):
         learn = learner(train=5)
         calls = []
