@@ -61,7 +61,7 @@ def test_training_goes_on_with_its_own_weights():
     plain, averaged = Watch(), Watch()
     lm_learner(plain).fit(2, 1e-2)
     lm_learner(averaged, WeightAverage(decay=0.9)).fit(2, 1e-2)
-    assert all(equal(one, other) for one, other in zip(plain.updates, averaged.updates))
+    assert all(equal(one, other) for one, other in zip(plain.updates, averaged.updates, strict=True))
     assert equal(averaged.after[0], averaged.updates[2]), "after validation the model has training's weights"
 
 
@@ -111,7 +111,7 @@ def test_a_validation_that_fails_within_a_fit_does_not_leave_the_average():
     plain, nosy = Watch(), Watch()
     lm_learner(plain, WeightAverage(decay=0.5)).fit(2, 1e-2)
     lm_learner(nosy, WeightAverage(decay=0.5), on("after_batch", fail_to_validate, train_only=True)).fit(2, 1e-2)
-    assert all(equal(one, other) for one, other in zip(plain.updates, nosy.updates))
+    assert all(equal(one, other) for one, other in zip(plain.updates, nosy.updates, strict=True))
 
 
 @pytest.mark.parametrize("also", ["nothing", "lr_find", "resume"])
@@ -135,7 +135,7 @@ def test_a_validation_that_fails_before_a_resumed_fit_does_not_leave_the_average
     elif also == "resume":
         learn.resume(tmp_path)
     learn.fit(3, 1e-2)
-    assert all(equal(one, other) for one, other in zip(whole.updates[6:], watch.updates))
+    assert all(equal(one, other) for one, other in zip(whole.updates[6:], watch.updates, strict=True))
 
 
 def test_without_an_update_nothing_is_averaged():

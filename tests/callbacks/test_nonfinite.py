@@ -54,6 +54,7 @@ def test_weights_and_optimizer_are_those_before_the_bad_batch(every, event, opti
     short = lm_learner(train=5, dropout=False, optimizer=optimizer)
     short.fit(1, 1e-2, callbacks=[on("after_batch", lambda learn: learn.stop() if learn.progress.batch == 1 else None)])
     for param, other in zip(learn.model.parameters(), short.model.parameters()):
+        assert learn.optimizer.state[param].keys() == short.optimizer.state[other].keys() != set()
         for slot, value in learn.optimizer.state[param].items():
             assert torch.equal(value, short.optimizer.state[other][slot]), slot
 

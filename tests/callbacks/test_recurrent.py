@@ -83,7 +83,9 @@ def test_the_saved_state_is_flat():
     assert sorted(states[0]) == ["0/0", "0/1", "1/0", "1/1"]
     other = CarryHidden()
     other.load_state_dict(states[0])
-    assert all(torch.equal(tensor, states[0][key]) for key, tensor in other.state_dict().items())
+    again = other.state_dict()
+    assert again.keys() == states[0].keys()
+    assert all(torch.equal(tensor, states[0][key]) for key, tensor in again.items())
 
 
 class NoHidden(nn.Module):

@@ -178,6 +178,22 @@ def test_callbacks_of_one_class_get_back_each_its_own(tmp_path):
     assert [tally.count for tally in tallies] == [4, 104, 204]
 
 
+def test_if_one_callback_cannot_take_its_state_none_keeps_its_own(tmp_path):
+    class Picky(Tally):
+        def load_state_dict(self, state):
+            if state["count"] != 0:
+                raise ValueError("too many")
+
+    learner(Tally(50), Picky(60)).save(tmp_path)
+    tally = Tally(5)
+    again = learner(tally, Picky(0), seed=3)
+    before = again.model.top.weight.detach().clone()
+    with pytest.raises(CheckpointError, match="what the callback Picky had: too many"):
+        again.resume(tmp_path)
+    assert tally.count == 5
+    assert torch.equal(again.model.top.weight, before)
+
+
 def test_a_state_in_memory_serves_more_than_once():
     learn = learner()
     learn.fit(1, 1e-2)
@@ -259,10 +275,13 @@ def test_states_are_listed_oldest_first_and_latest_points_to_the_last(tmp_path):
     assert (tmp_path / "latest").read_text().strip() == second.name
 
 
-def test_saving_is_refused_where_a_batch_is_half_done(tmp_path):
-    class TooEarly(Callback):
-        def after_loss(self, learn):
+@pytest.mark.parametrize("event", ["before_batch", "after_loss", "after_update", "before_valid", "after_batch"])
+def test_saving_is_refused_where_a_batch_is_half_done_and_in_validation(tmp_path, event):
+    def handler(self, learn):
+        if event != "after_batch" or not learn.step.training:
             learn.save(tmp_path)
+
+    TooEarly = type("TooEarly", (Callback,), {event: handler})
 
     with pytest.raises(CheckpointError, match="save\\(\\) works in after_batch"):
         learner().fit(1, 1e-2, [TooEarly()])
@@ -382,8 +401,9 @@ def test_without_a_sound_state_all_are_named(interrupted):
 
 def test_checksums_are_those_of_sha256sum(interrupted):
     (state,) = checkpoints(interrupted)
-    for line in (state / "SHA256SUMS").read_text().splitlines():
-        digest, name = line.split("  ")
+    lines = [line.split("  ") for line in (state / "SHA256SUMS").read_text().splitlines()]
+    assert [name for _, name in lines] == FILES[:3]
+    for digest, name in lines:
         assert hashlib.sha256((state / name).read_bytes()).hexdigest() == digest
     assert {path.name for path in state.iterdir()} == set(FILES)
     assert len({path.stat().st_mode for path in state.iterdir()}) == 1, "all may be read by those who may read one"

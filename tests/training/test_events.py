@@ -54,6 +54,20 @@ def test_order_with_accumulation():
     assert fit(HoldFirst()) == ["before_fit", *epoch, *epoch, "after_fit"]
 
 
+def test_an_update_that_is_held_at_the_last_moment_has_no_after_update():
+    class Hold(Callback):
+        def before_update(self, learn):
+            if learn.step.index == 0:
+                learn.step.update = None
+
+    recorder = Recorder()
+    learn = learner(Hold(), recorder, valid=None)
+    learn.fit(1, 1e-2)
+    updates = [event for event in recorder.events if event.endswith("_update")]
+    assert updates == ["before_update", "before_update", "after_update"]
+    assert learn.progress.step == 2  # the schedule goes on
+
+
 def test_stop_closes_the_pass_and_skips_validation():
     train = ["before_train", *TRAIN_BATCH, "after_train"]
     assert fit(Stopper("after_batch")) == ["before_fit", "before_epoch", *train, "after_epoch", "after_fit"]

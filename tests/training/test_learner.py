@@ -201,6 +201,36 @@ def test_updates_planned_and_made():
     assert learn.progress.fraction == 1.0
 
 
+class Growing:
+    """A loader whose epochs become longer, as those of windows of drawn lengths differ."""
+
+    def __init__(self):
+        self.epoch, self.read = 0, []
+
+    def __len__(self):
+        return 2 + self.epoch
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def seek(self, batch):
+        raise AssertionError("nothing is resumed here")
+
+    def __iter__(self):
+        self.read.append(self.epoch)
+        return iter(batches(len(self), seed=self.epoch))
+
+
+def test_epochs_are_counted_on_over_fits():
+    learn, loader = learner(), Growing()
+    learn.loaders = Loaders(loader)
+    learn.fit(2, 1e-2)
+    assert (learn.epoch_lengths, learn.progress.step, learn.progress.n_steps) == ([2, 3], 5, 5)
+    learn.fit(1, 1e-2)
+    assert (learn.epoch_lengths, learn.progress.step, learn.progress.n_steps) == ([4], 4, 4)
+    assert loader.read == [0, 1, 2]
+
+
 def test_slanted_rates_are_those_of_the_schedule():
     learn = learner(train=10)
     learn.fit_slanted(2, 1e-2, cut=0.25, ratio=8)
