@@ -193,6 +193,13 @@ def test_how_often(options, expected, tmp_path):
     assert saved_steps(tmp_path) == expected
 
 
+def test_batches_are_counted_within_a_fit(tmp_path):
+    learn = lm_learner(SaveEvery(tmp_path, batches=4))
+    learn.fit(1, 1e-3)
+    learn.fit(1, 1e-3)
+    assert checkpoints(tmp_path) == []
+
+
 def test_every_few_minutes(tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 20))  # one look at the clock takes 20 seconds
 

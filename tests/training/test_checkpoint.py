@@ -246,7 +246,10 @@ def test_what_earlier_versions_say_of_frozen_groups(tmp_path):
     state = capture(learn)
     del state.values["frozen"]
     again = learner()
+    for param in again.model.parameters():
+        param.grad = torch.ones_like(param)
     restore(again, state)
+    assert all(param.grad is None for index in (0, 1) for param in again.groups[index].params)
     assert again.trainable == (2,)
     assert [param.requires_grad for param in again.groups[0].params] == [False] * len(again.groups[0].params)
 

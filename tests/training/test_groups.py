@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.training.toys import Net
 from textxfer.training import Optimizer
-from textxfer.training.groups import apply_trainable, layer_groups
+from textxfer.training.groups import LayerGroup, apply_trainable, layer_groups, trainable_groups
 
 
 class Listed(Net):
@@ -69,6 +69,20 @@ def test_the_first_update_is_that_of_the_formula(kind):
         expected.append(ways[kind])
     optimizer.step()
     torch.testing.assert_close([model.weight.detach(), model.bias.detach()], expected)
+
+
+def test_parameters_that_fused_kernels_cannot_serve_get_plain_ones():
+    model = nn.ParameterList([torch.ones(2, 2, dtype=torch.complex64), torch.ones(3)])
+    optimizer = Optimizer().build(layer_groups(model))
+    assert not optimizer.defaults["fused"]
+    assert Optimizer().build(layer_groups(nn.Linear(2, 2))).defaults["fused"]
+
+
+def test_a_group_trains_unless_all_of_it_is_frozen():
+    some, none, empty = nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False), nn.Identity()
+    some.weight.requires_grad_(False)
+    groups = [LayerGroup(name, tuple(part.parameters())) for name, part in zip("abc", (some, none, empty))]
+    assert trainable_groups(groups) == (0, 2)
 
 
 def test_unknown_kind():

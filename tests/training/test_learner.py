@@ -103,6 +103,13 @@ def test_predict_keeps_order_and_lets_go_of_the_batch():
     assert not hasattr(learn.step, "out")
 
 
+def test_predictions_are_float32_whatever_the_model_computes_in():
+    learn = learner()
+    data = [x.to(torch.bfloat16) for x, _ in batches(2)]
+    learn.model.to(torch.bfloat16)
+    assert learn.predict([Batch((x,), None, 4) for x in data]).dtype == torch.float32
+
+
 def test_predict_needs_no_target():
     data = [Batch((x,), None, len(x)) for x, _ in batches(2)]
     assert learner().predict(data).shape == (8, 2)

@@ -9,6 +9,7 @@ from torch import nn
 
 from tests.training.test_sandbox import Broken, assert_no_trace, everything, noisy
 from tests.training.toys import learner
+from textxfer.batch import Batch, Loaders
 from textxfer.training import Callback, Order
 from textxfer.training.lr_find import LRFinderResult, find_lr
 from textxfer.training.lr_result import greatest_fall, read_curve, smooth
@@ -116,6 +117,19 @@ class TestFindLr:
         learn.loss_fn = loss_fn
         result = find_lr(learn)
         assert len(result.losses) == 6 and len(calls) == 7
+
+    def test_a_batch_in_which_nothing_counts_is_no_reason_to_stop(self):
+        learn = learner(train=3)
+        parts = [Batch((x,), y, n) for (x, y), n in zip(learn.loaders.train, (4, 0, 4))]
+        learn.loaders = Loaders(parts)
+
+        def loss_fn(pred, target):  # torch's cross-entropy of nothing is NaN, too, with a gradient of zero
+            loss = nn.functional.mse_loss(pred, target)
+            return 0 * loss + math.nan if target is parts[1].target else loss
+
+        learn.loss_fn = loss_fn
+        result = find_lr(learn, n_steps=9, stop_factor=1e9)
+        assert len(result.losses) == 9 and all(map(math.isfinite, result.losses))
 
     def test_trains_in_training_mode_without_validation(self):
         modes = []
