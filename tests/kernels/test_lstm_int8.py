@@ -108,6 +108,8 @@ def test_no_gradient_and_no_training() -> None:
     layer = Int8LSTM(parameters())
     with pytest.raises(RuntimeError, match="inference"):
         layer(torch.randn(T, B, INPUT).requires_grad_(), state())
+    with torch.no_grad():
+        layer(torch.randn(T, B, INPUT).requires_grad_(), state())
     with pytest.raises(ValueError, match="inference"):
         prepare_lstm(parameters(), torch.int8, WeightDrop(torch.ones(4 * H, H, dtype=torch.bool), 0.5))
     assert isinstance(prepare_lstm(parameters(), torch.int8), Int8LSTM)

@@ -126,8 +126,12 @@ def test_it_learns_a_pattern() -> None:
     assert losses[0] > 3 and losses[-1] < 1
 
 
-def test_the_loss_of_the_output_is_the_loss_of_its_logits() -> None:
-    model = LanguageModel(AWDLSTMConfig(V, embed=8, hidden=12, layers=2).scaled(0))
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_loss_of_the_output_is_the_loss_of_its_logits(tie: bool, bias: bool) -> None:
+    model = LanguageModel(AWDLSTMConfig(V, embed=8, hidden=12, layers=2, tie=tie, bias=bias).scaled(0))
+    if model.decoder_bias is not None:
+        nn.init.normal_(model.decoder_bias)
     ids, target = torch.randint(0, V, (2, T, B))
     target[0, 0] = -100
     results = []

@@ -88,3 +88,14 @@ def test_ranges_are_a_quarter_above_what_the_words_that_occur_reach() -> None:
         for lstm in encoder.lstms:
             x, _ = lstm(x)
             assert lstm.spans[1] == pytest.approx(1.25 * float(x.abs().max()), rel=1e-4)
+
+
+@pytest.mark.skipif(not int8_is_usable(CPU), reason="torch has no 8-bit products here")
+def test_states_in_8_bits_of_measured_ranges_are_close_to_float32() -> None:
+    encoder, ids = classifier().encoder, torch.randint(0, 50, (20, 6))
+    measure_spans(encoder)
+    with torch.inference_mode():
+        exact = encoder(ids).raw
+        with computing_in(encoder, "int8"):
+            found = encoder(ids).raw
+    assert (found - exact).norm() < 0.05 * exact.norm()

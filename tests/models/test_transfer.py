@@ -33,6 +33,10 @@ def test_rows_follow_their_words_and_new_words_get_the_mean() -> None:
     assert report.matched_mass == pytest.approx(0.9)
 
 
+def test_of_a_corpus_without_tokens_nothing_is_covered() -> None:
+    assert remap_vocab(torch.randn(5, 4), OLD, NEW, counts=[0] * 6)[1].matched_mass == 0
+
+
 def test_one_number_per_word_is_remapped_too() -> None:
     rows, _ = remap_vocab(torch.tensor([1.0, 2, 3, 4, 5]), OLD, NEW)
     assert rows.tolist() == [1, 2, 5, 3, 3, 3]

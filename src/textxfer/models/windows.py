@@ -166,6 +166,6 @@ def _flat_index(windows: Sequence[Window], plan: WindowPlan, zero_row: int) -> T
     step = torch.arange(int(plan.kept.max())).unsqueeze(1)
     row = torch.arange(len(plan.lengths))
     position = plan.first_kept + step
-    index = (position // plan.bptt).clamp(max=len(plan.windows) - 1)
+    index = position // plan.bptt
     place = offset[index] + position % plan.bptt * width[index] + row - skip[index]
     return torch.where(step < plan.kept, place, zero_row)
