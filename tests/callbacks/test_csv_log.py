@@ -38,6 +38,16 @@ def test_rate_finder_validation_and_two_fits(tmp_path):
         assert all(float(row[name]) == expected[name] for name in expected)
 
 
+def test_what_others_write_after_the_rate_finder_stays(tmp_path):
+    path = tmp_path / "log.csv"
+    learn = lm_learner(CSVLog(path))
+    learn.fit(1, 1e-3)
+    learn.lr_find(n_steps=4)
+    lm_learner(CSVLog(path)).fit(2, 1e-3)
+    learn.fit(1, 1e-3)
+    assert epochs(path) == [(0, 0), (0, 0), (0, 1), (1, 0)]
+
+
 def test_rows_are_there_as_soon_as_the_epoch_is_done(tmp_path):
     path, seen = tmp_path / "log.csv", []
     lm_learner(CSVLog(path), on("after_epoch", lambda learn: seen.append(len(rows(path))))).fit(3, 1e-3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.callbacks.toys import assert_close, lm_learner, weights
+from tests.callbacks.toys import assert_close, lm_learner, on, weights
 from textxfer.batch import Batch, Loaders
 from textxfer.callbacks import ActivationReg, CacheFeatures, TemporalReg
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, TextClassifier
@@ -50,6 +50,32 @@ def test_a_frozen_encoder_trains_the_same_head_and_is_run_once() -> None:
     assert ends[0][1] == pytest.approx(ends[1][1], rel=1e-4)
     assert cache.n_computed == 4 + 3 + 4 + 5
     assert not cache._known
+
+
+def test_batches_of_known_and_of_new_documents_may_mix() -> None:
+    (ids, lengths), target, _ = batches(6)[0]
+    assert target is not None
+    mixed = [Batch((ids[:, rows], lengths[rows]), target[rows], 4) for rows in ([0, 1, 2, 3], [1, 4, 2, 5])]
+    ends = []
+    for callbacks in ([], [CacheFeatures()]):
+        learn = learner(callbacks)
+        learn.loaders = Loaders(mixed)
+        learn.freeze()
+        learn.fit(2, 1e-2)
+        ends.append(weights(learn.model))
+    assert_close(*ends, rtol=1e-3, atol=1e-5)
+
+
+def test_features_are_without_dropout() -> None:
+    cache = CacheFeatures()
+    learn = learner([cache], dropout=0.3)
+    learn.freeze()
+    learn.loaders = Loaders(batches(4))
+    seen = []
+    learn.fit(1, 1e-2, callbacks=[on("after_batch", lambda learn: seen.extend(cache._known.values()))])
+    (ids, lengths), _, _ = batches(4)[0]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.stack(seen), learn.model.eval().features(ids, lengths))
 
 
 def test_padding_and_order_do_not_make_another_document() -> None:

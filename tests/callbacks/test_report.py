@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.callbacks.toys import Planned, fail, lm_batch, lm_batches, lm_learner, on
-from textxfer.callbacks import Report, report
+from textxfer.callbacks import DiscriminativeLR, Report, report
 from textxfer.display import Bar, Lines, choose_display
-from textxfer.training import Accuracy, Perplexity
+from textxfer.training import Accuracy, Order, Perplexity
 
 
 class Terminal(io.StringIO):
@@ -56,6 +56,22 @@ def test_each_fit_has_its_own_header():
     learn.fit(1, 1e-3)
     learn.fit(2, 1e-3)
     assert [line.split()[0] for line in lines(stream)] == ["epoch", "0", "epoch", "0", "1"]
+
+
+def test_a_column_that_comes_later_gets_a_new_header():
+    stream = io.StringIO()
+    learn = lm_learner(
+        Report(stream=stream), on("after_epoch", lambda learn: setattr(learn, "metrics", [Perplexity()]))
+    )
+    learn.fit(3, 1e-3)
+    assert [line.split()[0] for line in lines(stream)] == ["epoch", "0", "epoch", "1", "2"]
+    assert "perplexity" in lines(stream)[2].split()
+
+
+def test_the_rate_shown_is_that_of_the_top_group():
+    stream = io.StringIO()
+    lm_learner(Report(every_seconds=0, stream=stream), DiscriminativeLR(2), train=1, valid=None).fit(1, 2e-3)
+    assert "lr 2.00e-03" in stream.getvalue()
 
 
 def test_lines_while_an_epoch_goes_on():
@@ -119,6 +135,16 @@ def test_a_batch_in_which_nothing_counts_does_not_blank_the_loss():
     shown = [float(re.findall(r"loss (\S+),", line)[0]) for line in lines(stream) if "training" in line]
     first, _, last = learn.history.steps["loss"]
     assert shown == pytest.approx([first, first, (first + last) / 2], abs=2e-4)
+
+
+def test_each_pass_counts_anew(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(report, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    stream = io.StringIO()
+    begin = on("before_batch", lambda learn: now.__setitem__(0, 0.0), Order.DATA)
+    end = on("after_batch", lambda learn: now.__setitem__(0, 3.0), Order.DATA)
+    lm_learner(Report(every_seconds=0, stream=stream), begin, end, train=1, valid=1).fit(1, 1e-3)
+    assert re.findall(r"\S+ items/s", stream.getvalue()) == [f"{lm_batches(1)[0].n / 3:,.0f} items/s"] * 2
 
 
 def test_the_rate_counts_targets(monkeypatch):

@@ -127,6 +127,8 @@ def test_error_in_each_event(event, at):
     assert caught.value.args == ("two", "arguments")
     assert len(error.__notes__) == 1
     assert f"raised in {raiser!r}.{event}, epoch " in error.__notes__[0]
+    in_batch = event in ("before_batch", "around_forward", *FORWARD[2:4], *BACKWARD, *UPDATE, "after_batch")
+    assert (", batch " in error.__notes__[0]) == in_batch
     assert learn.error is error
     started = event != "before_fit"  # the raiser comes first by its order
     assert recorder.events.count("after_fit") == started

@@ -62,6 +62,13 @@ def test_a_loss_that_is_overwritten_afterwards_stays_what_it_was():
     assert history.steps["loss"] == [1.0]
 
 
+def test_a_part_of_an_epoch_is_something():
+    history = History()
+    assert not history
+    history.add_step(0, 0, 0, 0, 1.0, 1, {}, None)
+    assert history and len(history) == 0
+
+
 def test_a_group_that_is_frozen_again_leaves_a_gap():
     history = History()
     for batch, lrs in enumerate(({"a": 1.0, "b": 2.0}, {"b": 3.0}, {"a": 4.0, "b": 5.0})):

@@ -202,6 +202,7 @@ def test_rates_of_frozen_groups_are_absent_from_the_history():
 
 
 def test_updates_planned_and_made():
+    assert learner().progress.fraction == 0.0
     learn = learner(train=5)
     learn.fit(2, 1e-2)
     assert (learn.progress.step, learn.progress.n_steps) == (10, 10)

@@ -230,6 +230,7 @@ def test_arguments_out_of_range(make, message):
 
 def test_equal_by_value_and_frozen():
     assert OneCycle() == OneCycle(0.25, 25.0, 1e5)
+    assert (Constant(), Linear(), Cosine()) == (Constant(1.0), Linear(1.0, 0.0), Cosine(1.0, 0.0))
     assert OneCycle() != OneCycle(0.3)
     assert Linear() != Cosine()
     assert len({Linear(), Linear(), Cosine()}) == 2
