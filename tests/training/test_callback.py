@@ -126,6 +126,19 @@ def test_show_loop_prints_callbacks_at_their_lines(capsys):
     assert [line.strip() for line in lines].index("objective.backward()") > lines.index(line)
 
 
+def test_show_loop_leaves_callbacks_of_training_out_of_validation(capsys):
+    class Both(Callback):
+        train_only = True
+
+        def before_train(self, learn): ...
+
+        def before_valid(self, learn): ...
+
+    learner(Both()).show_loop()
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["before_train"] == ["Both()"] and lines["before_valid"] == []
+
+
 def test_show_loop_has_a_line_for_every_event(capsys):
     learner(Recorder()).show_loop()
     assert capsys.readouterr().out.count("Recorder()") == 18
