@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
-from textxfer.kernels import lstm_cudnn
+from textxfer.kernels import linear_ce, lstm_cudnn
 from textxfer.kernels.lstm import lstm_reference
 
 GPU = torch.device("cuda", 0)
@@ -265,12 +265,14 @@ def simulated_gpu() -> Iterator[SimulatedGPU]:
             (cuda, "get_device_capability", lambda device=None: (9, 0)),
             (cuda, "is_bf16_supported", lambda including_emulation=True: True),
             (cuda, "synchronize", lambda device=None: None),
+            (cuda, "is_current_stream_capturing", lambda: False),
             (cuda, "get_rng_state_all", list),
             (torch, "Generator", _Generator),
             (torch.version, "cuda", "12.8"),
             (cudnn, "is_available", lambda: True),
             (cudnn, "version", lambda: lstm_cudnn._BF16_SINCE),
             (lstm_cudnn, "_layout", _layout),
+            (linear_ce, "_triton_softmax", lambda device, dtype: None),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
         lstm_cudnn._has_bf16.cache_clear()

