@@ -18,8 +18,9 @@ from textxfer.task import TaskData
 from textxfer.text import TokenStore
 from textxfer.training import Learner
 
-Dtype = Literal["fp32", "bf16", "int8"]
-DTYPES: Mapping[Dtype, str] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
+Dtype = Literal["fp32", "fp16", "bf16", "int8"]
+DTYPES: Mapping[Dtype, str] = {"fp32": "float32", "fp16": "float16 weights", "bf16": "bfloat16", "int8": "int8"}
+"""Names for `Predictor`, and what they are called in the tables."""
 
 Sizes = Mapping[str, Any]
 """Vocabulary, embedding, hidden size and layers, as `AWDLSTMConfig` has them."""

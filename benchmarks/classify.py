@@ -166,7 +166,7 @@ def _model_alone(source: TokenStore, sizes: Sizes, dtype: Dtype, options: Option
 def _long(sizes: Sizes, length: int, options: Options) -> Case:
     """One long document: time and memory are to grow with its length, memory hardly."""
     source = synthetic.store(np.array([length]), sizes["vocab"])
-    dtypes: tuple[Dtype, ...] = ("bf16" if options.half else "fp32", "int8")
+    dtypes: tuple[Dtype, ...] = ("bf16" if options.half else "fp32", "fp16", "int8")
     impls = [_our_predictions(source, sizes, dtype, options) for dtype in dtypes]
     if length <= _LONGEST_OF_PEER:
         impls.append(Impl("fastai", partial(_their_predictions, source, sizes, options)))

@@ -28,7 +28,7 @@ import torch
 
 from benchmarks import ceilings, memory, results, timing
 from benchmarks.peers import OURS, reason
-from textxfer.kernels import int8_is_usable
+from textxfer.kernels import fp16_is_usable, int8_is_usable
 from textxfer.models.precision import multiplies_bf16
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -71,6 +71,8 @@ class Options:
         """Whether the device computes in a dtype that is called as in `Impl`."""
         if dtype == "int8":
             return int8_is_usable(torch.device(self.device))
+        if dtype == "float16 weights":
+            return fp16_is_usable(torch.device(self.device))
         return self.half or dtype not in ("bfloat16", "float16")
 
     def size(self, full: Any, quick: Any) -> Any:
@@ -98,7 +100,7 @@ class Impl:
     Attributes:
         name: Its name; variants of a peer are called `peer-variant`.
         build: Prepares it.
-        dtype: What it computes in: `float32`, `bfloat16`, `float16`, `int8`.
+        dtype: What it computes in: `float32`, `bfloat16`, `float16`, `float16 weights`, `int8`.
         repeats: How many times the work of the case a round does; its time is divided by that.
         figures: Further fields of its result line.
         flops: Floating-point operations of a round, where they are not those of the case: a model of another kind.

@@ -38,7 +38,8 @@ class Job:
     workers: int | None = None
 
 
-_BEST = ("textxfer-bf16", "textxfer-fp32")
+_BEST = ("textxfer-bf16", "textxfer-fp16", "textxfer-fp32")
+"""What a `Predictor` computes in by itself: the first that the CPU has."""
 JOBS = (
     Job("language model, training steps of 32 x 70 tokens, 30,000 words", "lm_step", "full", "tokens_per_s"),
     Job("the same, embedding 200, two layers of 512, 16,000 words", "lm_step", "small", "tokens_per_s"),

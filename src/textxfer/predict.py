@@ -55,8 +55,9 @@ class Predictor:
         model: The classifier.
         artifact: Its text side.
         tokens_per_batch: Padded tokens in one batch; bounds the memory.
-        dtype: In which numbers to compute: `fp32`, `bf16`, or `int8` (LSTM layers in 8 bits, on a CPU); `auto` is
-            bf16 where the device multiplies it faster than fp32.
+        dtype: In which numbers to compute: `fp32`, `fp16` (on a CPU: weights of the LSTM layers in float16, all else
+            in float32), `bf16`, or `int8` (LSTM layers in 8 bits, on a CPU); `auto` is bf16 where the device
+            multiplies it faster than fp32, else fp16 on a CPU and fp32 elsewhere.
 
     Raises:
         ValueError: The device cannot compute in `dtype`.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from textxfer.kernels import cpu_multiplies_bf16, int8_is_usable
+from textxfer.kernels import cpu_multiplies_bf16, fp16_is_usable, int8_is_usable
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, TextClassifier, precision
 from textxfer.models.precision import chosen_precision, computing_in, measure_spans
 
@@ -30,7 +30,7 @@ def test_the_model_is_as_before_afterwards_also_after_an_error(monkeypatch: pyte
     assert set(dtypes(model)) == {None}
 
 
-@pytest.mark.parametrize("name, tolerance", [("fp32", 0.0), ("bf16", 0.02), ("int8", 0.05)])
+@pytest.mark.parametrize("name, tolerance", [("fp32", 0.0), ("fp16", 2e-4), ("bf16", 0.02), ("int8", 0.05)])
 def test_answers_agree_with_float32(name: Any, tolerance: float) -> None:
     if name == "int8" and not int8_is_usable(CPU):
         pytest.skip("torch has no 8-bit products here")
@@ -45,9 +45,13 @@ def test_answers_agree_with_float32(name: Any, tolerance: float) -> None:
 
 
 def test_auto_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen_precision("auto", CPU) == ("bf16" if cpu_multiplies_bf16() else "fp32")
+    small = "fp16" if fp16_is_usable(CPU) else "fp32"
+    assert chosen_precision("auto", CPU) == ("bf16" if cpu_multiplies_bf16() else small)
     monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: False)
-    assert chosen_precision("auto", CPU) == chosen_precision("bf16", CPU) == "fp32"
+    assert chosen_precision("auto", CPU) == chosen_precision("fp16", CPU) == small
+    assert chosen_precision("bf16", CPU) == "fp32"
+    monkeypatch.setattr(precision, "fp16_is_usable", lambda device: False)
+    assert chosen_precision("auto", CPU) == chosen_precision("fp16", CPU) == "fp32"
     with computing_in(model := classifier(), "int8" if int8_is_usable(CPU) else "bf16"):
         assert torch.bfloat16 not in dtypes(model)
     assert chosen_precision("auto", torch.device("meta")) == "fp32"
@@ -59,11 +63,20 @@ def test_bf16_is_what_it_says_on_other_devices_than_a_cpu() -> None:
         assert set(dtypes(model)) == {torch.bfloat16}
 
 
+def test_fp16_is_weights_on_a_cpu_and_all_numbers_elsewhere() -> None:
+    if fp16_is_usable(CPU):
+        with computing_in(model := classifier(), "fp16"):
+            assert {lstm.compute_dtype for lstm in model.encoder.lstms} == {torch.float16}
+            assert model.encoder.compute_dtype is None
+    with computing_in(model := classifier().to("meta"), "fp16"):
+        assert set(dtypes(model)) == {torch.float16}
+
+
 def test_what_cannot_be_had_is_refused() -> None:
     with pytest.raises(ValueError, match="int8 needs a CPU"):
         chosen_precision("int8", torch.device("meta"))
     wrong: Any = "fp8"
-    with pytest.raises(ValueError, match="one of auto, fp32, bf16, int8"):
+    with pytest.raises(ValueError, match="one of auto, fp32, fp16, bf16, int8"):
         chosen_precision(wrong, CPU)
 
 

@@ -18,7 +18,7 @@ from textxfer import Predictor, ulmfit
 from textxfer.names import Precision
 from textxfer.task import TaskData
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 LONGEST = 80
 """Words of the longest text."""
 

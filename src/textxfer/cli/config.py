@@ -11,7 +11,10 @@ from textxfer.names import Precision
 from textxfer.options import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SEED, SHARE, SHARE_OR_ALL, option
 
 _DATA = "CSV, TSV, JSON lines (also .gz, .xz, .zst), Parquet, a folder with a sub-folder per class, or a text file"
-_DTYPE = "numbers to compute in; auto is bf16 where the device multiplies it faster than fp32; int8 is for CPUs"
+_DTYPE = (
+    "numbers to compute in; auto is bf16 where the device multiplies it faster than fp32, else fp16 on a CPU, where "
+    "that is weights of 16 bits, and fp32 on a GPU; int8 is for CPUs"
+)
 
 
 @dataclass(kw_only=True)

@@ -19,6 +19,7 @@ from textxfer.kernels.lstm import (
     lstm_layer,
     lstm_reference,
 )
+from textxfer.kernels.lstm_fp16 import Fp16LSTM, fp16_is_usable
 from textxfer.kernels.lstm_int8 import CODES, Int8LSTM, code_levels, from_codes, int8_is_usable
 from textxfer.kernels.masks import check_dropout, draw_kept, keep_mask
 from textxfer.kernels.prepare import prepare_lstm
@@ -27,6 +28,7 @@ __all__ = [
     "CODES",
     "IGNORE",
     "DeferredGrads",
+    "Fp16LSTM",
     "Int8LSTM",
     "LSTMWeights",
     "LayerState",
@@ -41,6 +43,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_reference",
     "draw_kept",
+    "fp16_is_usable",
     "from_codes",
     "int8_is_usable",
     "keep_mask",

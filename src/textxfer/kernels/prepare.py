@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from textxfer.kernels import lstm_cpu, lstm_cudnn, lstm_int8
+from textxfer.kernels import lstm_cpu, lstm_cudnn, lstm_fp16, lstm_int8
 from textxfer.kernels.lstm import LSTMWeights, PlainLSTM, PreparedLSTM, WeightDrop
 
 
@@ -19,7 +19,7 @@ def prepare_lstm(
     Args:
         weights: The parameters.
         dtype: The dtype to compute in; None for the parameters' own, `torch.int8` for 8-bit products, whose output is
-            codes (`lstm_int8`).
+            codes (`lstm_int8`). `torch.float16` on a CPU, without gradient, is weights in float16 (`lstm_fp16`).
         drop: Which recurrent weights are dropped; None for none.
         spans: Ranges of hidden states in 8 bits, see `lstm_int8`.
 
@@ -33,6 +33,9 @@ def prepare_lstm(
         if drop is not None or not lstm_int8.int8_is_usable(weights.w_hh.device):
             raise ValueError("int8 is for inference on a CPU with oneDNN: use bfloat16 or float32")
         return lstm_int8.Int8LSTM(weights, spans)
+    inference = drop is None and not torch.is_grad_enabled()
+    if dtype == torch.float16 and inference and lstm_fp16.fp16_is_usable(weights.w_hh.device):
+        return lstm_fp16.Fp16LSTM(weights)
     if lstm_cudnn.usable(weights, dtype):
         return lstm_cudnn.CudnnLSTM(weights, dtype, drop)
     if lstm_cpu.usable(weights, dtype):

@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from textxfer.kernels import cpu_multiplies_bf16, int8_is_usable
+from textxfer.kernels import cpu_multiplies_bf16, fp16_is_usable, int8_is_usable
 from textxfer.models.awd_lstm import AWDLSTM
 from textxfer.models.lstm import WeightDropLSTM
 from textxfer.names import Precision
@@ -25,8 +25,12 @@ def chosen_precision(precision: Precision, device: torch.device) -> Precision:
     """
     if precision not in get_args(Precision):
         raise ValueError(f"dtype must be one of {', '.join(get_args(Precision))}, not {precision!r}")
+    if precision in ("auto", "bf16") and multiplies_bf16(device):
+        return "bf16"
+    if device.type == "cpu" and precision in ("auto", "fp16"):
+        return "fp16" if fp16_is_usable(device) else "fp32"
     if precision == "auto" or (precision == "bf16" and device.type == "cpu"):
-        return "bf16" if multiplies_bf16(device) else "fp32"
+        return "fp32"
     if precision == "int8" and not int8_is_usable(device):
         raise ValueError(f"int8 needs a CPU on which torch has oneDNN; on {device.type} use bf16 or fp32")
     return precision
@@ -43,17 +47,25 @@ def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
     modules = [module for module in model.modules() if hasattr(module, "compute_dtype")]
     before = [getattr(module, "compute_dtype") for module in modules]  # noqa: B009  any module
     device = next(model.parameters()).device
-    chosen = chosen_precision(precision, device)
-    half = chosen == "bf16" or (chosen == "int8" and multiplies_bf16(device))
+    layers, others = _dtypes(chosen_precision(precision, device), device)
     try:
         for module in modules:
-            in_8_bits = chosen == "int8" and isinstance(module, WeightDropLSTM)
-            dtype = torch.int8 if in_8_bits else torch.bfloat16 if half else None
-            setattr(module, "compute_dtype", dtype)  # noqa: B010
+            setattr(module, "compute_dtype", layers if isinstance(module, WeightDropLSTM) else others)  # noqa: B010
         yield
     finally:
         for module, dtype in zip(modules, before):
             setattr(module, "compute_dtype", dtype)  # noqa: B010
+
+
+def _dtypes(precision: Precision, device: torch.device) -> tuple[torch.dtype | None, torch.dtype | None]:
+    """Return in which dtypes the LSTM layers and all else compute; None is the parameters' own."""
+    if precision == "bf16":
+        return torch.bfloat16, torch.bfloat16
+    if precision == "fp16":
+        return torch.float16, None if device.type == "cpu" else torch.float16
+    if precision == "int8":
+        return torch.int8, torch.bfloat16 if multiplies_bf16(device) else None
+    return None, None
 
 
 @torch.inference_mode()
