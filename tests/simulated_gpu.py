@@ -265,7 +265,7 @@ def simulated_gpu() -> Iterator[SimulatedGPU]:
             (cuda, "get_device_capability", lambda device=None: (9, 0)),
             (cuda, "is_bf16_supported", lambda including_emulation=True: True),
             (cuda, "synchronize", lambda device=None: None),
-            (cuda, "is_current_stream_capturing", lambda: False),
+            (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None),
             (cuda, "get_rng_state_all", list),
             (torch, "Generator", _Generator),
             (torch.version, "cuda", "12.8"),

@@ -217,7 +217,7 @@ def test_a_check_in_which_an_implementation_raises(name: str, monkeypatch: pytes
 
 def test_the_optimizers_are_compared_on_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)  # torch's optimizers ask
+    monkeypatch.setattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None)
     model = torch.nn.Linear(3, 2)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
