@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from textxfer.text.fastai_rules import DONE
+
 
 class Neighbours:
     """Finds such words.
@@ -38,11 +40,12 @@ class Neighbours:
         text = " ".join(chunks).lower()
         if text.count(" ") != len(chunks) - 1:  # white space that is a chunk has spaces, too
             text = " ".join([chunk.replace(" ", "\n") for chunk in chunks]).lower()
+        text = text.replace(DONE, "")
         joined, first, number, position = [], 0, 0, 0
         for match in self._possible.finditer(text):
             number += text.count(" ", position, match.start()) + 1  # of the chunk behind the space
             position = match.start() + 1
-            if not self._together(chunks[number - 1].lower(), chunks[number].lower()):
+            if not self._together(*(chunk.removeprefix(DONE).lower() for chunk in chunks[number - 1 : number + 1])):
                 joined += chunks[first:number]
                 first = number
             elif number - 1 >= first:
