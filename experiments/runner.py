@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import platform
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +30,7 @@ from textxfer.pretrained import resolve
 from textxfer.recipe import Recipe
 from textxfer.task import TaskData, prepare
 from textxfer.text import DataError, TokenStore
+from textxfer.text.workers import end_with_parent
 from textxfer.variants import ULMFIT, Variant, variant
 
 
@@ -217,12 +215,4 @@ def begin_process(n_threads: int) -> None:
         n_threads: Threads of torch.
     """
     torch.set_num_threads(n_threads)
-    threading.Thread(target=_end_with_command, daemon=True).start()
-
-
-def _end_with_command() -> None:
-    """End this process when the command is gone: killed, it could not say so, and nobody would keep the results."""
-    command = multiprocessing.parent_process()
-    if command is not None:
-        command.join()
-        os._exit(1)
+    end_with_parent()  # nobody would keep its results

@@ -83,11 +83,15 @@ _shared: Any = None
 def _start(shared: Any) -> None:
     global _shared
     _shared = shared
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that it works for is gone: killed, it could not say so."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that it works for is gone: killed, it could not say so."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
