@@ -53,6 +53,20 @@ def test_windows_go_on_where_the_last_one_ended() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("batch", [2, 11])
+def test_long_windows_run_in_blocks(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, state, x = Fp16LSTM(layer()), state_of(batch), torch.randn(13, batch, 12)
+    whole, end = run(x, state)
+    monkeypatch.setattr(lstm_fp16, "_ROWS", 10)  # five steps of two texts, or one step of eleven
+    rows = []
+    monkeypatch.setattr(run, "_run", lambda block, *rest: rows.append(len(block)) or Fp16LSTM._run(run, block, *rest))
+    y, last = run(x, state)
+    assert rows == ([5, 5, 3] if batch == 2 else [1] * 13)
+    torch.testing.assert_close(y, whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(last, end, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_states_come_in_the_dtype_of_the_input(dtype: torch.dtype) -> None:
     y, (h, c) = Fp16LSTM(layer())(torch.randn(4, 2, 12, dtype=dtype), state_of(2))
@@ -79,9 +93,9 @@ def test_a_processor_without_such_products_is_found_out(monkeypatch: pytest.Monk
         raise RuntimeError("Didn't find engine for operation quantized::linear_prepack_fp16")
 
     monkeypatch.setattr(lstm_fp16, "_packed", fail)
-    lstm_fp16._multiplies.cache_clear()
+    lstm_fp16._runs.cache_clear()
     assert not fp16_is_usable(CPU)
     assert not fp16_is_usable(torch.device("meta"))
     monkeypatch.undo()
-    lstm_fp16._multiplies.cache_clear()
+    lstm_fp16._runs.cache_clear()
     assert fp16_is_usable(CPU)
