@@ -95,9 +95,14 @@ bench: $(STAMP)  ## run the benchmarks; TEXTXFER_DATA=... names the data (ARGS=-
 	@if [[ "$(ARGS)" != *--quick* ]]; then $(BIN)/python -m benchmarks.report; fi
 
 # Three commands, each of less than nine minutes, for machines that are lent for a short time. One that fails or is
-# ended does not keep the next from its turn, and what it has measured stays. They need torch with CUDA, which .venv has
-# only if the machine had a GPU when it was made: GPU_PYTHON=python3 takes another one.
+# ended does not keep the next from its turn, and what it has measured stays: ARGS=--missing measures the rest another
+# time. PROBE, STEPS and OTHERS are the seconds after which the commands begin nothing more, OTHERS for each of two
+# suites. They need torch with CUDA, which .venv has only if the machine had a GPU when it was made: GPU_PYTHON=python3
+# takes another one.
 GPU_PYTHON ?=
+PROBE ?= 225
+STEPS ?= 420
+OTHERS ?= 200
 # Packages for GPU_PYTHON may lie in a folder of their own, which PYTHONPATH names.
 GPU_ENV := PYTHONPATH=src$${PYTHONPATH:+:$$PYTHONPATH}
 # --foreground: else Ctrl-C would not reach the command.
@@ -105,9 +110,9 @@ GPU_BENCH := $(GPU_ENV) timeout --foreground 540 $(or $(GPU_PYTHON),$(BIN)/pytho
 
 bench-gpu: $(if $(GPU_PYTHON),,$(STAMP))  ## run the benchmarks of a CUDA GPU (ARGS=--out FOLDER: write there)
 	status=0; trap 'exit 130' INT; \
-	$(GPU_BENCH) $(ARGS) gpu_probe || status=$$?; \
-	$(GPU_BENCH) $(ARGS) --seconds 420 lm_step || status=$$?; \
-	$(GPU_BENCH) $(ARGS) --seconds 200 loss classify || status=$$?; \
+	$(GPU_BENCH) $(ARGS) --seconds $(PROBE) gpu_probe || status=$$?; \
+	$(GPU_BENCH) $(ARGS) --seconds $(STEPS) lm_step || status=$$?; \
+	$(GPU_BENCH) $(ARGS) --seconds $(OTHERS) loss classify || status=$$?; \
 	exit $$status
 
 # Pretrained models. DATA: text files, LICENCE: theirs, OUT: where all goes, TEST: texts to measure the model on.

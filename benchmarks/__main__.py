@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         only=tuple(options.case),
         out=options.out,
         seconds=options.seconds,
+        missing=options.missing,
     )
     if options.child:
         driver.child(options.suites[0], options.case[0], options.child, chosen)
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--case", nargs="+", default=[], metavar="NAME", help="only these cases")
     parser.add_argument("--out", type=Path, default=results.RESULTS, help="folder of the result files")
     parser.add_argument("--seconds", type=float, help="begin no case of a suite when so many have passed")
+    parser.add_argument("--missing", action="store_true", help="only cases without results, where a run was cut short")
     parser.add_argument("--child", metavar="IMPL", help=argparse.SUPPRESS)
     return parser
 

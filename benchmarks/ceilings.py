@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from textxfer.models.precision import multiplies_bf16
+from textxfer.kernels import multiplies_bf16
 
 _SIZE = {"cpu": 2048, "cuda": 8192}
 _QUICK_SIZE = 256

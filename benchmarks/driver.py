@@ -28,8 +28,7 @@ import torch
 
 from benchmarks import ceilings, memory, results, timing
 from benchmarks.peers import OURS, reason
-from textxfer.kernels import fp16_is_usable, int8_is_usable
-from textxfer.models.precision import multiplies_bf16
+from textxfer.kernels import fp16_is_usable, int8_is_usable, multiplies_bf16
 
 Figures = Mapping[str, Mapping[str, float]]
 """Figures by implementation."""
@@ -47,6 +46,7 @@ class Options:
         only: Names of the cases to run; empty: all.
         out: Folder of the result files.
         seconds: Begin no case when so many have passed; None: all cases.
+        missing: Leave out cases that have results, in `out` or with those of the project.
     """
 
     quick: bool = False
@@ -56,6 +56,7 @@ class Options:
     only: tuple[str, ...] = ()
     out: Path = results.RESULTS
     seconds: float | None = None
+    missing: bool = False
 
     @property
     def half(self) -> bool:
@@ -74,6 +75,12 @@ class Options:
         if dtype == "float16 weights":
             return fp16_is_usable(torch.device(self.device))
         return self.half or dtype not in ("bfloat16", "float16")
+
+    def wants(self, suite: str, case: str, kind: str | None = None) -> bool:
+        """Whether to run a case; `kind` is what its results are filed under, if not `self.kind`."""
+        if self.only and case not in self.only:
+            return False
+        return not (self.missing and results.has(suite, case, kind or self.kind, self.out, results.RESULTS))
 
     def size(self, full: Any, quick: Any) -> Any:
         """Return the first, or in a quick run the second."""
@@ -158,12 +165,14 @@ def run(suite: str, options: Options) -> None:
     ceiling = ceilings.measure(options.device, options.quick)
     print("ceilings, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:,.0f}" for name, value in ceiling.items()))
     for case in module.cases(options):
+        if not options.wants(suite, case.name):
+            continue
         if options.seconds is not None and time.monotonic() - began > options.seconds:
             print(f"{case.name} is left out: the time is over", flush=True)
-        elif not options.only or case.name in options.only:
-            rows = _run_case(suite, case, options, ceiling)
-            if rows and not options.quick:
-                print(f"written to {results.write(suite, rows, options.kind, options.out)}", flush=True)
+            continue
+        rows = _run_case(suite, case, options, ceiling)
+        if rows and not options.quick:
+            print(f"written to {results.write(suite, rows, options.kind, options.out)}", flush=True)
 
 
 def child(suite: str, case: str, impl: str, options: Options) -> None:

@@ -23,7 +23,7 @@ from benchmarks.gpu_probes import Probe
 
 SUITE = "gpu_probe"
 SECONDS = 225
-"""Begin nothing when so many have passed."""
+"""Begin nothing when so many have passed, where the command line says nothing else."""
 
 
 def run_suite(options: Options) -> None:
@@ -34,7 +34,7 @@ def run_suite(options: Options) -> None:
     began, limit = time.perf_counter(), options.seconds or SECONDS
     for probe in gpu_probes.PROBES:
         case = probe.__name__
-        if options.only and case not in options.only:
+        if not options.wants(SUITE, case, DEVICE):
             continue
         rows = []
         for row in _guarded(case, probe, options):

@@ -67,6 +67,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def has(suite: str, case: str, device: str, *folders: Path) -> bool:
+    """Whether one of the folders has a result of a case that is not an error."""
+    paths = (folder / f"{suite}-{device}.jsonl" for folder in folders)
+    lines = (line for path in paths if path.exists() for line in read(path))
+    return any(line["case"] == case and "error" not in line for line in lines)
+
+
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     """Return lines as a Markdown table."""
     lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]

@@ -234,6 +234,30 @@ def test_chosen_cases_and_time(suite: Callable[..., None], capsys: pytest.Captur
     assert "second is left out: the time is over" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("no_peers")
+def test_only_what_is_missing(
+    suite: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theirs, out = tmp_path / "results", tmp_path / "out"
+    monkeypatch.setattr(results, "RESULTS", theirs)
+    names = ("one", "two", "three")
+    suite(*(Case(name, [impl("textxfer")], count=1, memory=False) for name in names))
+    options = Options(rounds=2, out=out)
+    for folder, case in ((theirs, "one"), (out, "two")):
+        driver.run("fake", replace(options, out=folder, only=(case,)))
+    results.write("fake", [results.row("fake", "three", "error", [0.1], error="no memory")], options.kind, out)
+    capsys.readouterr()
+    # What has results takes no time, nor is it said to be left out for want of time.
+    driver.run("fake", replace(options, missing=True, seconds=0))
+    assert capsys.readouterr().out.splitlines()[2:] == ["three is left out: the time is over"]
+    driver.run("fake", replace(options, missing=True))
+    lines = results.read(out / f"fake-{options.kind}.jsonl")
+    assert [(line["case"], line["impl"]) for line in lines] == [
+        *zip(names[1:], ["textxfer", "error"]),
+        ("three", "textxfer"),
+    ]
+
+
 def test_a_suite_may_run_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     module, seen = ModuleType("benchmarks.fake"), []
     module.run_suite = seen.append  # type: ignore[attr-defined]
@@ -434,12 +458,12 @@ def test_a_gpu_command_that_fails_does_not_keep_the_next_from_its_turn(tmp_path:
     fake = tmp_path / "python"
     fake.write_text(f"#!/bin/sh\necho $PYTHONPATH $* >> {tmp_path}/log\ncase $* in *lm_step) exit 3;; esac\n")
     fake.chmod(0o755)
-    command = ["make", "-s", "bench-gpu", f"GPU_PYTHON={fake}", "ARGS=--out here"]
+    command = ["make", "-s", "bench-gpu", f"GPU_PYTHON={fake}", "ARGS=--out here", "STEPS=100"]
     root, env = Path(__file__).parents[1], os.environ | {"PYTHONPATH": "/packages"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "Error 3" in done.stderr
     lines = (tmp_path / "log").read_text().splitlines()
     assert [line.rpartition("here ")[2] for line in lines] == [
-        *("gpu_probe", "--seconds 420 lm_step", "--seconds 200 loss classify")
+        *("--seconds 225 gpu_probe", "--seconds 100 lm_step", "--seconds 200 loss classify")
     ]
     assert all(line.startswith("src:/packages -m benchmarks --device cuda") for line in lines)

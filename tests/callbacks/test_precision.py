@@ -11,7 +11,8 @@ from torch import nn
 
 from tests.callbacks.toys import Planned, assert_close, equal, fail, grads, lm_batches, lm_learner, on, weights
 from textxfer.batch import Batch, Loaders
-from textxfer.callbacks import MixedPrecision, precision
+from textxfer.callbacks import MixedPrecision
+from textxfer.kernels import capability
 from textxfer.training import Learner, Optimizer, Order
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,7 +21,7 @@ HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 @pytest.fixture(autouse=True)
 def _any_cpu(monkeypatch):
     """Do the same on all CPUs: torch emulates bfloat16 where there are no instructions for it."""
-    monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(capability, "cpu_multiplies_bf16", lambda: True)
 
 
 def dtypes(learn):
@@ -224,7 +225,7 @@ def test_float16_on_a_cpu_is_refused():
 
 
 def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch):
-    monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(capability, "cpu_multiplies_bf16", lambda: False)
     plain, learn = lm_learner(dropout=False), lm_learner(MixedPrecision("bf16"), dropout=False)
     for each in (plain, learn):
         each.fit(1, 1e-3)

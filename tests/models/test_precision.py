@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from textxfer.kernels import cpu_multiplies_bf16, fp16_is_usable, int8_is_usable
+from textxfer.kernels import capability, cpu_multiplies_bf16, fp16_is_usable, int8_is_usable
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, TextClassifier, precision
 from textxfer.models.precision import chosen_precision, computing_in, measure_spans
 
@@ -22,7 +22,7 @@ def dtypes(model: TextClassifier) -> list[Any]:
 
 
 def test_the_model_is_as_before_afterwards_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(capability, "cpu_multiplies_bf16", lambda: True)
     model = classifier()
     with pytest.raises(KeyError), computing_in(model, "bf16"):
         assert set(dtypes(model)) == {torch.bfloat16}
@@ -47,7 +47,7 @@ def test_answers_agree_with_float32(name: Any, tolerance: float) -> None:
 def test_auto_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     small = "fp16" if fp16_is_usable(CPU) else "fp32"
     assert chosen_precision("auto", CPU) == ("bf16" if cpu_multiplies_bf16() else small)
-    monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(capability, "cpu_multiplies_bf16", lambda: False)
     assert chosen_precision("auto", CPU) == chosen_precision("fp16", CPU) == small
     assert chosen_precision("bf16", CPU) == "fp32"
     monkeypatch.setattr(precision, "fp16_is_usable", lambda device: False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import nn
 
-from textxfer.kernels import cpu_multiplies_bf16
+from textxfer.kernels import multiplies_bf16
 from textxfer.training.callback import Callback, Order
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class MixedPrecision(Callback):
     def _usable(self, device: torch.device) -> torch.dtype:
         """Return the dtype to compute in on a device; refuse what cannot work."""
         if self.dtype == "bf16":
-            gpu_lacks_it = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-            if gpu_lacks_it or (device.type == "cpu" and not cpu_multiplies_bf16()):
+            if device.type in ("cpu", "cuda") and not multiplies_bf16(device):
                 return torch.float32
         elif device.type != "cuda" and not self.allow_cpu:
             raise ValueError(f"MixedPrecision('fp16') needs a CUDA GPU; on {device.type} use MixedPrecision('bf16')")

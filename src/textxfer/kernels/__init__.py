@@ -1,6 +1,6 @@
 """Fast paths behind plain functions, each with its reference version beside it."""
 
-from textxfer.kernels.capability import cpu_multiplies_bf16
+from textxfer.kernels.capability import cpu_multiplies_bf16, multiplies_bf16
 from textxfer.kernels.cross_entropy import IGNORE, cross_entropy, cross_entropy_reference
 from textxfer.kernels.deferred import DeferredGrads, SharedWeight, token_of
 from textxfer.kernels.embedding import lookup, lookup_reference
@@ -53,6 +53,7 @@ __all__ = [
     "lookup_reference",
     "lstm_layer",
     "lstm_reference",
+    "multiplies_bf16",
     "prepare_lstm",
     "token_losses",
     "token_of",

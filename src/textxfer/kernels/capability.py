@@ -1,4 +1,4 @@
-"""What the processor can do."""
+"""What processors and GPUs can do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ import torch
 _X86 = ("avx512_bf16", "amx_bf16")
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a CPU or a GPU has instructions for bfloat16 products; without them bfloat16 is slower than float32.
+
+    Args:
+        device: The device; of other kinds than these it is not known.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and cpu_multiplies_bf16()
+
+
 @cache
 def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32.
+    """Whether this CPU has instructions for bfloat16 products.
 
     oneDNN also says yes to AVX-512 without such instructions, where it turns each number into float32 first.
     """

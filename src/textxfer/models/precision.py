@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from textxfer.kernels import cpu_multiplies_bf16, fp16_is_usable, int8_is_usable
+from textxfer.kernels import fp16_is_usable, int8_is_usable, multiplies_bf16
 from textxfer.models.awd_lstm import AWDLSTM
 from textxfer.models.lstm import WeightDropLSTM
 from textxfer.names import Precision
@@ -89,10 +89,3 @@ def measure_spans(encoder: AWDLSTM, counts: Sequence[int] | None = None, *, seed
         x, _ = lstm(x)
         span = min(1.0, _MARGIN * float(x.float().abs().amax()))
         lstm.spans, below = (below, span), span
-
-
-def multiplies_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and cpu_multiplies_bf16()
