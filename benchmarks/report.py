@@ -20,7 +20,7 @@ the extra `bench` and `fastai-requirements.txt`.
 
 ```
 make bench        # on the CPU, with TEXTXFER_DATA=... the folder of the data sets
-make bench-gpu    # on a GPU
+make bench-gpu    # on a GPU; what was cut short another time: make bench-gpu ARGS=--missing
 python -m benchmarks lm_step --quick    # one suite, tiny, nothing written
 ```
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from textxfer.models import LanguageModel, State
+from textxfer.models.precision import computing_in, measure_spans
+from textxfer.names import Precision
 from textxfer.text import Tokenizer, Vocab, detokenize, join_pieces
 from textxfer.text.specials import BOS
 
@@ -59,19 +61,22 @@ class Sampling:
             Ids, (B,).
         """
         k = 1 if self.temperature == 0 else min(self.top_k or logits.shape[1], logits.shape[1])
-        values, ids = logits.float().topk(k)
-        if k == 1:
-            return ids[:, 0]
+        values, ids = logits.float(), None
+        if k < logits.shape[1] or self.top_p is not None:  # else to sort all tokens would be half of the work
+            values, ids = values.topk(k)
+            if k == 1:
+                return ids[:, 0]
         # Less the maximum, so that a small temperature leads to minus infinity at worst. One beyond the numbers of
         # float32 would count as 0 or infinity, and make NaN.
         temperature = min(max(self.temperature, _FLOAT32.tiny), _FLOAT32.max)
-        probabilities = ((values - values[:, :1]) / temperature).softmax(dim=1)
+        probabilities = ((values - values.amax(dim=1, keepdim=True)) / temperature).softmax(dim=1)
         if self.top_p is not None:
             before = probabilities.cumsum(dim=1) - probabilities
             beyond = before >= self.top_p
             beyond[:, 0] = False  # a `top_p` below float32's numbers is 0 here
             probabilities = probabilities.masked_fill(beyond, 0.0)
-        return ids.gather(1, probabilities.multinomial(1, generator=generator)).squeeze(1)
+        places = probabilities.multinomial(1, generator=generator)
+        return (places if ids is None else ids.gather(1, places)).squeeze(1)
 
 
 def generate(
@@ -88,6 +93,7 @@ def generate(
     stop: str | None = BOS,
     allow_unknown: bool = False,
     backward: bool = False,
+    dtype: Precision = "auto",
 ) -> list[str]:
     """Continue texts.
 
@@ -100,18 +106,21 @@ def generate(
         temperature: See `Sampling`; 0 always takes the most probable token.
         top_k: See `Sampling`.
         top_p: See `Sampling`.
-        seed: Seed of the choice; equal prompts and seed give equal texts. None for another one each time. Torch's
-            global generator is neither used nor changed.
+        seed: Seed of the choice; equal prompts and seed give equal texts on the same kind of machine. None for
+            another one each time. Torch's global generator is neither used nor changed.
         stop: Token that ends a text and is not written; the default is the one that begins the next document. None
             to write `n_tokens` in any case.
         allow_unknown: Whether the token for unknown words may be written.
         backward: Whether the model reads backwards; prompts are then ends of texts.
+        dtype: In which numbers to compute, see `Predictor`. In float32 a token of a large model takes several times as
+            long on a CPU.
 
     Returns:
         For each prompt the text, prompt included, as `detokenize` writes it.
 
     Raises:
-        ValueError: An argument is out of range, `stop` is not in the vocabulary, or the vocabulary is not the model's.
+        ValueError: An argument is out of range, `stop` is not in the vocabulary, the vocabulary is not the model's,
+            or the device cannot compute in `dtype`.
     """
     sampling = Sampling(temperature, top_k, top_p)
     if len(vocab) != model.config.vocab:
@@ -123,15 +132,18 @@ def generate(
         begun = [[*tokens[:1], *reversed(tokens[1:])] for tokens in begun]
     generator = torch.Generator(model.encoder.embedding.weight.device)
     generator.seed() if seed is None else generator.manual_seed(seed)
-    written = continue_ids(
-        model,
-        [vocab.ids(tokens).tolist() for tokens in begun],
-        n_tokens,
-        sampling,
-        generator=generator,
-        stop_id=None if stop is None else vocab[stop],
-        banned=[vocab.pad_id] if allow_unknown else [vocab.pad_id, vocab.unk_id],
-    )
+    if dtype == "int8":
+        measure_spans(model.encoder, vocab.counts)
+    with computing_in(model, dtype):
+        written = continue_ids(
+            model,
+            [vocab.ids(tokens).tolist() for tokens in begun],
+            n_tokens,
+            sampling,
+            generator=generator,
+            stop_id=None if stop is None else vocab[stop],
+            banned=[vocab.pad_id] if allow_unknown else [vocab.pad_id, vocab.unk_id],
+        )
     texts = [tokens[1:] + vocab.to_tokens(ids) for tokens, ids in zip(begun, written)]
     texts = [tokens[::-1] if backward else tokens for tokens in texts]
     if getattr(tokenizer, "pieces", None):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import torch
 
 from textxfer.generation import Sampling, continue_ids, generate
+from textxfer.kernels import int8_is_usable
 from textxfer.models import AWDLSTMConfig, LanguageModel
+from textxfer.models.precision import computing_in
+from textxfer.names import Precision
 from textxfer.text import RulesTokenizer, SubwordTokenizer, Vocab
 
 TOKENIZER = RulesTokenizer()
@@ -110,6 +113,32 @@ def test_tokens_are_chosen_with_their_probabilities(sampling: Sampling, expected
     torch.testing.assert_close(shares(sampling, logits), torch.tensor(expected), rtol=0, atol=0.015)
 
 
+@pytest.mark.parametrize("dtype", get_args(Precision))
+def test_it_computes_in_other_numbers(model: LanguageModel, dtype: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    if dtype == "int8" and not int8_is_usable(torch.device("cpu")):
+        pytest.skip("torch has no 8-bit products here")
+    seen = []
+    forward = model.encoder.forward
+    layer = model.encoder.lstms[0]
+    monkeypatch.setattr(model.encoder, "forward", lambda *args: seen.append(layer.compute_dtype) or forward(*args))
+    state = torch.get_rng_state()
+    model.train()
+    text = generate(model, VOCAB, TOKENIZER, "The cat", 5, seed=0, stop=None, dtype=dtype)[0]
+    assert text.startswith("The cat") and len(text) > len("The cat")
+    with computing_in(model, dtype):
+        assert set(seen) == {layer.compute_dtype}
+    assert layer.compute_dtype is None and model.encoder.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_without_a_limit_nothing_is_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "topk", lambda *_: pytest.fail("sorted"))
+    logits = torch.randn(3, 50)
+    expected = (logits / 0.7).softmax(dim=1).multinomial(1, generator=torch.Generator().manual_seed(3))[:, 0]
+    for sampling in (Sampling(0.7), Sampling(0.7, top_k=50)):
+        assert torch.equal(sampling.choose(logits, torch.Generator().manual_seed(3)), expected)
+
+
 def test_stop_token_ends_a_text_and_is_not_written(model: LanguageModel) -> None:
     prompts = [[BOS, 9], [BOS, 12], [BOS]]
     free = continue_ids(model, prompts, 12, GREEDY)
@@ -139,7 +168,8 @@ def test_texts_begin_with_their_prompt_even_where_it_is_unknown(model: LanguageM
 
 def test_a_backward_model_writes_from_the_end(model: LanguageModel) -> None:
     prompt = ["sat", "on", "the", "mat"]
-    text = generate(model, VOCAB, TOKENIZER, " ".join(prompt), 6, temperature=0, stop=None, backward=True)[0]
+    settings = {"temperature": 0, "stop": None, "backward": True, "dtype": "fp32"}
+    text = generate(model, VOCAB, TOKENIZER, " ".join(prompt), 6, **settings)[0]  # type: ignore[arg-type]
     ids = [BOS, *VOCAB.ids(prompt[::-1]).tolist()]
     written = VOCAB.to_tokens(reread(model, ids, 6, [PAD, UNK]))
     assert text.endswith("sat on the mat")
@@ -178,6 +208,8 @@ def test_nonsense_is_refused(argument: str, value: float, message: str) -> None:
 def test_what_does_not_fit_is_refused(model: LanguageModel) -> None:
     with pytest.raises(ValueError, match="stop token 'xxeos'"):
         generate(model, VOCAB, TOKENIZER, "The cat", stop="xxeos")
+    with pytest.raises(ValueError, match="dtype must be one of"):
+        generate(model, VOCAB, TOKENIZER, "The cat", dtype="fp8")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the vocabulary has 9 tokens, but the model 27"):
         generate(model, Vocab([*TOKENIZER.specials, "a"]), TOKENIZER, "The cat")
     with pytest.raises(ValueError, match="at least one token"):

@@ -141,6 +141,7 @@ class GenerateConfig:
     )
     count: int = option(1, help="number of texts", within=AT_LEAST_1)
     seed: int | None = option(None, help="seed of the choice", within=SEED)
+    dtype: Precision = option("auto", help=_DTYPE)
 
 
 @dataclass(kw_only=True)

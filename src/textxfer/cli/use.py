@@ -100,6 +100,7 @@ def generate(config: GenerateConfig) -> None:
             top_p=config.top_p,
             seed=config.seed,
             backward=artifact.backward,
+            dtype=config.dtype,
         )
     except ValueError as error:
         raise DataError(str(error)) from error

@@ -76,7 +76,7 @@ def measure_spans(encoder: AWDLSTM, counts: Sequence[int] | None = None, *, seed
     quarter is added to it.
 
     Args:
-        encoder: The encoder; its layers get their `spans`.
+        encoder: The encoder, measured in evaluation mode; its layers get their `spans`.
         counts: How often each word occurs; None if unknown.
         seed: Seed of the sample.
     """
@@ -84,8 +84,10 @@ def measure_spans(encoder: AWDLSTM, counts: Sequence[int] | None = None, *, seed
     generator = torch.Generator().manual_seed(seed)
     ids = weights.multinomial(_STEPS * _ROWS, replacement=True, generator=generator).view(_STEPS, _ROWS)
     x = encoder.embedding.weight[ids.to(encoder.embedding.weight.device)].float()
-    below = 1.0
+    below, training = 1.0, encoder.training
+    encoder.eval()
     for lstm in encoder.lstms:
         x, _ = lstm(x)
         span = min(1.0, _MARGIN * float(x.float().abs().amax()))
         lstm.spans, below = (below, span), span
+    encoder.train(training)
