@@ -123,10 +123,7 @@ def generate(
             or the device cannot compute in `dtype`.
     """
     sampling = Sampling(temperature, top_k, top_p)
-    if len(vocab) != model.config.vocab:
-        raise ValueError(f"the vocabulary has {len(vocab)} tokens, but the model {model.config.vocab}")
-    if stop is not None and stop not in vocab:
-        raise ValueError(f"the stop token {stop!r} is not in the vocabulary")
+    _check(model, vocab, stop)
     begun = [tokenizer(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
     if backward:
         begun = [[*tokens[:1], *reversed(tokens[1:])] for tokens in begun]
@@ -144,11 +141,19 @@ def generate(
             stop_id=None if stop is None else vocab[stop],
             banned=[vocab.pad_id] if allow_unknown else [vocab.pad_id, vocab.unk_id],
         )
-    texts = [tokens[1:] + vocab.to_tokens(ids) for tokens, ids in zip(begun, written)]
-    texts = [tokens[::-1] if backward else tokens for tokens in texts]
-    if getattr(tokenizer, "pieces", None):
-        texts = [join_pieces(tokens) for tokens in texts]
-    return [detokenize(tokens) for tokens in texts]
+    texts = (tokens[1:] + vocab.to_tokens(ids) for tokens, ids in zip(begun, written))
+    return [_as_text(tokens[::-1] if backward else tokens, tokenizer) for tokens in texts]
+
+
+def _check(model: LanguageModel, vocab: Vocab, stop: str | None) -> None:
+    if len(vocab) != model.config.vocab:
+        raise ValueError(f"the vocabulary has {len(vocab)} tokens, but the model {model.config.vocab}")
+    if stop is not None and stop not in vocab:
+        raise ValueError(f"the stop token {stop!r} is not in the vocabulary")
+
+
+def _as_text(tokens: list[str], tokenizer: Tokenizer) -> str:
+    return detokenize(join_pieces(tokens) if getattr(tokenizer, "pieces", None) else tokens)
 
 
 @torch.no_grad()
