@@ -112,8 +112,8 @@ def generate(
             to write `n_tokens` in any case.
         allow_unknown: Whether the token for unknown words may be written.
         backward: Whether the model reads backwards; prompts are then ends of texts.
-        dtype: In which numbers to compute, see `Predictor`. In float32 a token of a large model takes several times as
-            long on a CPU.
+        dtype: In which numbers the encoder computes, see `Predictor`. In float32 a token of a large model takes several
+            times as long on a CPU.
 
     Returns:
         For each prompt the text, prompt included, as `detokenize` writes it.
@@ -131,7 +131,7 @@ def generate(
     generator.seed() if seed is None else generator.manual_seed(seed)
     if dtype == "int8":
         measure_spans(model.encoder, vocab.counts)
-    with computing_in(model, dtype):
+    with computing_in(model.encoder, dtype):  # not the logits: in 16 bits many would be equal
         written = continue_ids(
             model,
             [vocab.ids(tokens).tolist() for tokens in begun],

@@ -120,13 +120,17 @@ def test_it_computes_in_other_numbers(model: LanguageModel, dtype: Precision, mo
     seen = []
     forward = model.encoder.forward
     layer = model.encoder.lstms[0]
-    monkeypatch.setattr(model.encoder, "forward", lambda *args: seen.append(layer.compute_dtype) or forward(*args))
+
+    def watch() -> None:
+        seen.append((layer.compute_dtype, model.compute_dtype))
+
+    monkeypatch.setattr(model.encoder, "forward", lambda *args: watch() or forward(*args))
     state = torch.get_rng_state()
     model.train()
     text = generate(model, VOCAB, TOKENIZER, "The cat", 5, seed=0, stop=None, dtype=dtype)[0]
     assert text.startswith("The cat") and len(text) > len("The cat")
-    with computing_in(model, dtype):
-        assert set(seen) == {layer.compute_dtype}
+    with computing_in(model.encoder, dtype):
+        assert set(seen) == {(layer.compute_dtype, None)}
     assert layer.compute_dtype is None and model.encoder.training
     assert torch.equal(torch.get_rng_state(), state)
 
