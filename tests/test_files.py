@@ -1,16 +1,31 @@
 from __future__ import annotations
 
+import json
+import math
 import os
 
 import pytest
 
-from textxfer.files import replacing, write_text
+from textxfer.files import replacing, write_json, write_text
+from textxfer.non_finite import decode
 
 
 def test_writes_a_file_and_its_folder(tmp_path):
     write_text(tmp_path / "a" / "b.txt", "grün\n")
     assert (tmp_path / "a" / "b.txt").read_bytes() == "grün\n".encode()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
+
+
+def test_json_is_such_that_strict_readers_take_it(tmp_path):
+    value = {"loss": math.nan, "rows": [{"a": (math.inf, 1.5)}, -math.inf], "name": "NaN?", "none": None}
+    write_json(tmp_path / "a.json", value)
+
+    def refuse(constant):
+        pytest.fail(f"{constant} is no JSON")
+
+    written = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert written == {"loss": "NaN", "rows": [{"a": ["Infinity", 1.5]}, "-Infinity"], "name": "NaN?", "none": None}
+    assert math.isnan(decode(written).pop("loss")) and decode(written)["rows"] == [{"a": [math.inf, 1.5]}, -math.inf]
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

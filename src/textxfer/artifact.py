@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import torch
 
 from textxfer.artifact_check import check_config, is_model_folder
-from textxfer.files import new_folder
+from textxfer.files import new_folder, write_json
 from textxfer.models import AWDLSTMConfig, ClassifierConfig, LanguageModel, TextClassifier
+from textxfer.non_finite import decode
 from textxfer.text import Tokenizer, Vocab
 from textxfer.text.store_files import read_tokenizer
 from textxfer.weights import ArtifactError, DType, read_weights, write_weights
@@ -116,8 +117,8 @@ def save_artifact(
     with new_folder(folder, replace=True) as scratch:
         config |= write_weights(scratch, model.state_dict(), dtype, shard_bytes)
         text.vocab.save(scratch / _VOCAB)
-        for name, value in ((_CONFIG, config), (_TOKENIZER, text.tokenizer.to_dict())):
-            (scratch / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(scratch / _TOKENIZER, text.tokenizer.to_dict())
+        write_json(scratch / _CONFIG, config)
     return folder
 
 
@@ -150,8 +151,8 @@ def load_artifact(folder: str | Path, device: str | torch.device = "cpu") -> Art
         )
     model = _build(config)
     model.load_state_dict(weights)
-    card = config.get("card", {})
-    return Artifact(model.to(device).eval(), vocab, tokenizer, tuple(config["classes"]), config["backward"], card)
+    classes, card = tuple(config["classes"]), decode(config.get("card", {}))
+    return Artifact(model.to(device).eval(), vocab, tokenizer, classes, config["backward"], card)
 
 
 def load_language_model(folder: str | Path, device: str | torch.device = "cpu") -> tuple[LanguageModel, Artifact]:
@@ -248,7 +249,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     if not (folder / name).is_file():
         raise ArtifactError(f"{folder} is no model folder: {_what_is_there(folder, name)}")
     try:
-        value = json.loads((folder / name).read_text(encoding="utf-8"))
+        value = json.loads((folder / name).read_text(encoding="utf-8", errors="surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{folder / name} is damaged ({error}); copy the model folder again") from error
     if not isinstance(value, dict):

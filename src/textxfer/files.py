@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from textxfer.non_finite import encode
 from textxfer.scratch import aside, new_name, real, remove_leftovers, scratch
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -71,9 +72,10 @@ def write_json(path: str | Path, value: Any) -> None:
 
     Args:
         path: The file; its folder is made if it is not there.
-        value: JSON values: None, truth values, numbers, strings, lists, dicts with strings as keys.
+        value: JSON values: None, truth values, numbers, strings, lists, dicts with strings as keys. NaN and infinities
+            become strings, see `textxfer.non_finite`.
     """
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(encode(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -41,6 +42,14 @@ def test_round_trip_of_both_kinds(tmp_path, data):
         assert list(loaded.classes) == (list(data.classes) if kind is TextClassifier else [])
         for (name, value), other in zip(learn.model.state_dict().items(), loaded.model.state_dict().values()):
             assert torch.equal(value, other), name
+
+
+def test_a_card_has_its_numbers_back_and_is_strict_json(tmp_path, data):
+    card = {"history": [{"train_loss": math.nan, "perplexity": math.inf, "epoch": 0}]}
+    folder = save_artifact(tmp_path / "model", ulmfit.classifier(data, recipe=TINY).model, data, card=card)
+    json.loads((folder / "config.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    (row,) = load_artifact(folder).card["history"]
+    assert math.isnan(row["train_loss"]) and (row["perplexity"], row["epoch"]) == (math.inf, 0)
 
 
 def test_a_folder_has_four_plain_files(folder):

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, overload
 from torch import Tensor
 
 from textxfer.files import write_text
+from textxfer.non_finite import decode, encode
 from textxfer.training import history_view
 from textxfer.training.history_steps import StepColumns, StepLog
-from textxfer.training.non_finite import decode, encode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

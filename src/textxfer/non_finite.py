@@ -13,7 +13,7 @@ def encode(value: Any) -> Any:
     """Return JSON values that strict readers take: lists, mappings as dicts, and strings for what is not finite."""
     if isinstance(value, Mapping):
         return {key: encode(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [encode(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
