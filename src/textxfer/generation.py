@@ -113,7 +113,7 @@ def generate(
         allow_unknown: Whether the token for unknown words may be written.
         backward: Whether the model reads backwards; prompts are then ends of texts.
         dtype: In which numbers the encoder computes, see `Predictor`. In float32 a token of a large model takes several
-            times as long on a CPU.
+            times as long on a CPU. Threads take turns with a model.
 
     Returns:
         For each prompt the text, prompt included, as `detokenize` writes it.

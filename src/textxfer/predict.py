@@ -49,7 +49,7 @@ class Predictor:
     """Classifies texts with a loaded model.
 
     The probabilities of a text do not depend on what else is in the call, rounding aside. Of several threads one at a
-    time may call it: the numbers to compute in are set on the model for the time of a call.
+    time may call it: the tokenizer remembers words, and spaCy is not made for several.
 
     Args:
         model: The classifier.

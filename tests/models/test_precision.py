@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -27,6 +28,37 @@ def test_the_model_is_as_before_afterwards_also_after_an_error(monkeypatch: pyte
     with pytest.raises(KeyError), computing_in(model, "bf16"):
         assert set(dtypes(model)) == {torch.bfloat16}
         raise KeyError
+    assert set(dtypes(model)) == {None}
+
+
+def test_threads_take_turns_and_leave_the_model_as_it_was() -> None:
+    model, other = classifier(), classifier()
+    begun, waiting, free = Event(), Event(), Event()
+    seen = []
+
+    def first() -> None:
+        with computing_in(model, "fp32"), computing_in(model, "fp32"):  # its own lock does not stop it
+            begun.set()
+            free.wait(10)
+            seen.append("first")
+
+    def second() -> None:
+        begun.wait(10)
+        with computing_in(other, "int8" if int8_is_usable(CPU) else "fp32"):  # another model does not wait
+            seen.append("other")
+        waiting.set()
+        with computing_in(model, "int8" if int8_is_usable(CPU) else "fp32"):
+            seen.append("second")
+
+    threads = [Thread(target=target) for target in (first, second)]
+    for thread in threads:
+        thread.start()
+    assert waiting.wait(10)
+    threads[1].join(0.1)
+    free.set()
+    for thread in threads:
+        thread.join(10)
+    assert seen == ["other", "first", "second"]
     assert set(dtypes(model)) == {None}
 
 

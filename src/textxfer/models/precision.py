@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import get_args
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock, RLock
+from typing import Any, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -15,6 +17,8 @@ from textxfer.models.lstm import WeightDropLSTM
 from textxfer.names import Precision
 
 _STEPS, _ROWS, _MARGIN = 100, 16, 1.25
+_turns: WeakKeyDictionary[nn.Module, AbstractContextManager[Any]] = WeakKeyDictionary()
+_turns_lock = Lock()
 
 
 def chosen_precision(precision: Precision, device: torch.device) -> Precision:
@@ -40,21 +44,30 @@ def chosen_precision(precision: Precision, device: torch.device) -> Precision:
 def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
     """Let a model compute in other numbers while the context is open; its parameters stay as they are.
 
+    Threads take turns with a model: else one would go on in the numbers of another, and leave the model in them.
+
     Args:
         model: The model; modules with an attribute `compute_dtype` are told, as `MixedPrecision` does.
         precision: In which numbers.
     """
-    modules = [module for module in model.modules() if hasattr(module, "compute_dtype")]
-    before = [getattr(module, "compute_dtype") for module in modules]  # noqa: B009  any module
     device = next(model.parameters()).device
     layers, others = _dtypes(chosen_precision(precision, device), device)
-    try:
-        for module in modules:
-            setattr(module, "compute_dtype", layers if isinstance(module, WeightDropLSTM) else others)  # noqa: B010
-        yield
-    finally:
-        for module, dtype in zip(modules, before):
-            setattr(module, "compute_dtype", dtype)  # noqa: B010
+    with _turn(model):
+        modules = [module for module in model.modules() if hasattr(module, "compute_dtype")]
+        before = [getattr(module, "compute_dtype") for module in modules]  # noqa: B009  any module
+        try:
+            for module in modules:
+                setattr(module, "compute_dtype", layers if isinstance(module, WeightDropLSTM) else others)  # noqa: B010
+            yield
+        finally:
+            for module, dtype in zip(modules, before):
+                setattr(module, "compute_dtype", dtype)  # noqa: B010
+
+
+def _turn(model: nn.Module) -> AbstractContextManager[Any]:
+    """Return the lock of a model, which a thread may take again while it has it."""
+    with _turns_lock:
+        return _turns.setdefault(model, RLock())
 
 
 def _dtypes(precision: Precision, device: torch.device) -> tuple[torch.dtype | None, torch.dtype | None]:
