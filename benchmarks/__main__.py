@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import driver, results
 
-SUITES = ("lm_step", "lstm", "loss", "classify", "optim", "data")
+SUITES = ("lm_step", "lstm", "loss", "classify", "generate", "optim", "data")
 GPU_SUITES = ("gpu_probe",)
 PROGRAMS = ("tokenize", "corpus")
 """Suites that are programs of their own and need data sets: `python -m benchmarks.tokenize --help`."""

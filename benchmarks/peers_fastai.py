@@ -57,21 +57,24 @@ def lm_loader(docs: Sequence[Tensor], batch_size: int, bptt: int, device: str) -
     )
 
 
-@quiet
 def lm_learner(loader: Any, config: AWDLSTMConfig, clip: float, device: str, precision: str = "fp32") -> Any:
-    """Return `language_model_learner` with our sizes, dropouts, regularizers and clipping.
+    """Return `language_model_learner` with our sizes, dropouts, regularizers and clipping, for an `lm_loader`."""
+    return lm_of(_loaders(loader, config.vocab, device), config, clip, device, precision)
+
+
+@quiet
+def lm_of(loaders: Any, config: AWDLSTMConfig, clip: float, device: str, precision: str = "fp32") -> Any:
+    """Return the same for `DataLoaders`.
 
     Args:
-        loader: What `lm_loader` returned.
+        loaders: The `DataLoaders`.
         config: Sizes and dropouts.
         clip: Largest norm of the gradients.
         device: Where to train.
         precision: `fp32`, `fp16` or `bf16`; the last two do nothing on a CPU, where fastai's autocast is not in force.
     """
     f = fastai()
-    learn = f.language_model_learner(
-        _loaders(loader, config.vocab, device), f.AWD_LSTM, pretrained=False, drop_mult=1.0, config=_lm_config(config)
-    )
+    learn = f.language_model_learner(loaders, f.AWD_LSTM, pretrained=False, drop_mult=1.0, config=_lm_config(config))
     learn.add_cb(f.GradientClip(clip))
     return _prepared(learn, device, precision)
 

@@ -39,7 +39,7 @@ class Job:
 
 
 _BEST = ("textxfer-bf16", "textxfer-fp16", "textxfer-fp32")
-"""What a `Predictor` computes in by itself: the first that the CPU has."""
+"""What `Predictor` and `generate` compute in by themselves: the first that the CPU has."""
 JOBS = (
     Job("language model, training steps of 32 x 70 tokens, 30,000 words", "lm_step", "full", "tokens_per_s"),
     Job("the same, embedding 200, two layers of 512, 16,000 words", "lm_step", "small", "tokens_per_s"),
@@ -48,6 +48,7 @@ JOBS = (
     Job("the same in 8 bits", "classify", "predict", "documents_per_s", ("textxfer-int8",)),
     Job("one text of 15 words classified", "classify", "one", "median_ms", _BEST),
     Job("the same in 8 bits", "classify", "one", "median_ms", ("textxfer-int8",)),
+    Job("50 words written after a prompt", "generate", "words-50", "words_per_s", _BEST),
     Job("clipping and AdamW over 32 million weights", "optim", "adamw-clip", "median_ms"),
     Job("text to ids on disk, IMDb", "tokenize", "imdb-train-25000", "tokens_per_s", workers=1),
     Job("the same by two processes", "tokenize", "imdb-train-25000", "tokens_per_s", workers=2),

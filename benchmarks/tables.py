@@ -111,6 +111,14 @@ TABLES: dict[str, list[Table]] = {
             "whole",
         ),
     ],
+    "Writing text": [
+        Table(
+            "generate",
+            "So many words after a prompt of seven, embedding 400, three layers of 1152, 30,000 words. fastai reads the "
+            "whole text again for each word. `rel_err` is that of the logits after the prompt.",
+            ("case", "impl", "dtype", *_TIMES, "words_per_s", *_RATIOS, "rel_err"),
+        ),
+    ],
     "Optimizers": [
         Table(
             "optim",

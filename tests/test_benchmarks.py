@@ -24,6 +24,7 @@ from benchmarks import (
     ceilings,
     classify,
     driver,
+    generate,
     lm_step,
     loss,
     lstm,
@@ -430,7 +431,7 @@ def test_what_computes_in_16_bits_is_left_out_where_that_takes_forever(
     driver.run("fake", Options(rounds=3, out=tmp_path))
     assert [line["impl"] for line in results.read(tmp_path / "fake-cpu-fp32.jsonl")] == ["textxfer"]
     assert set(ceilings.measure("cpu", quick=True)) == {"float32"}
-    for module in (lm_step, loss, lstm, classify):
+    for module in (lm_step, loss, lstm, classify, generate):
         for case in module.cases(QUICK):
             assert any(each.name.startswith("textxfer") for each in case.impls if QUICK.has(each.dtype)), case.name
 
