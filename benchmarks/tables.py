@@ -114,7 +114,7 @@ TABLES: dict[str, list[Table]] = {
     "Writing text": [
         Table(
             "generate",
-            "So many words after a prompt of seven, embedding 400, three layers of 1152, 30,000 words. fastai reads the "
+            "So many words after a prompt, with embedding 400, three layers of 1152, 30,000 words. fastai reads the "
             "whole text again for each word. `rel_err` is that of the logits after the prompt.",
             ("case", "impl", "dtype", *_TIMES, "words_per_s", *_RATIOS, "rel_err"),
         ),
