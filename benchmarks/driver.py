@@ -205,6 +205,11 @@ def verify(case: Case) -> tuple[Figures, set[str]]:
     return checked, wrong
 
 
+def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Return the norm of the difference as a share of that of the exact numbers."""
+    return float((found.double() - exact).norm() / exact.double().norm())
+
+
 def _run_case(suite: str, case: Case, options: Options, ceiling: Mapping[str, float]) -> list[dict[str, Any]]:
     checked, wrong = verify(case)
     case = replace(case, impls=[impl for impl in case.impls if impl.name not in wrong and options.has(impl.dtype)])

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from benchmarks import class_models, peers_fastai, synthetic
 from benchmarks.class_models import DTYPES, Dtype, Sizes
-from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.driver import Case, Impl, Options, Work, relative_error
 from benchmarks.peers import checking, optional
 from textxfer import generate
 from textxfer.models import AWDLSTMConfig, LanguageModel
@@ -33,13 +32,13 @@ def cases(options: Options) -> Iterable[Case]:
     """Return texts of two lengths: the time of a word is to be the same in both."""
     sizes = options.size(class_models.FULL, class_models.QUICK)
     source = synthetic.store(np.array([_PROMPT]), sizes["vocab"], seed=1)
+    check = cache(partial(_check, source, sizes, options))  # one for both
     for n_words in options.size((50, 150), (4,)):
         impls = [
             Impl(f"textxfer-{dtype}", partial(_ours, source, n_words, sizes, dtype, options), DTYPES[dtype])
             for dtype in DTYPES
         ]
         impls.append(Impl("fastai", partial(_theirs, source, n_words, sizes, options)))
-        check = partial(_check, source, sizes, options)
         name = f"words-{n_words}"
         yield Case(name, impls, count=n_words, unit="words", check=check, limit=_LIMIT, memory=False, warmups=1)
 
@@ -82,13 +81,9 @@ def _check(source: TokenStore, sizes: Sizes, options: Options) -> dict[str, dict
     for dtype in DTYPES:
         if options.has(DTYPES[dtype]):
             with computing_in(model.encoder, dtype):
-                found[f"textxfer-{dtype}"] = {"rel_err": _error(model(ids[:, None]).logits[-1, 0], exact)}
+                found[f"textxfer-{dtype}"] = {"rel_err": relative_error(model(ids[:, None]).logits[-1, 0], exact)}
     with checking("fastai", found):
         learn = _fastai(source, sizes, options)
         peers_fastai.load_lm(learn, model.state_dict())
-        found["fastai"] = {"rel_err": _error(learn.model.eval()(ids[None])[0][0, -1], exact)}
+        found["fastai"] = {"rel_err": relative_error(learn.model.eval()(ids[None])[0][0, -1], exact)}
     return found
-
-
-def _error(logits: Tensor, exact: Tensor) -> float:
-    return float((logits.double() - exact).norm() / exact.norm())

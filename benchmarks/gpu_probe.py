@@ -8,6 +8,7 @@ the work as a CUDA graph, which is the device's own; `host_ms` is how long Pytho
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,8 +23,6 @@ from benchmarks.gpu_layer import DEVICE, Times
 from benchmarks.gpu_probes import Probe
 
 SUITE = "gpu_probe"
-SECONDS = 225
-"""Begin nothing when so many have passed, where the command line says nothing else."""
 
 
 def run_suite(options: Options) -> None:
@@ -31,7 +30,7 @@ def run_suite(options: Options) -> None:
     if not torch.cuda.is_available():
         print("gpu_probe needs a CUDA GPU, and torch finds none: nothing was measured")
         return
-    began, limit = time.perf_counter(), options.seconds or SECONDS
+    began, limit = time.perf_counter(), math.inf if options.seconds is None else options.seconds
     for probe in gpu_probes.PROBES:
         case = probe.__name__
         if not options.wants(SUITE, case, DEVICE):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import peers_losses, synthetic
-from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.driver import Case, Impl, Options, Work, relative_error
 from benchmarks.peers import checking, feature
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -133,9 +133,5 @@ def _check(n: int, embed: int, vocab: int, options: Options) -> dict[str, dict[s
     for name, way in _ways(options).items():
         with checking(name, found):
             got = inputs.gradients(way.make(), way.dtype, way.cast)
-            found[name] = {field: _error(a, b) for field, a, b in zip(names, got, exact)}
+            found[name] = {field: relative_error(a, b) for field, a, b in zip(names, got, exact)}
     return found
-
-
-def _error(found: Tensor, exact: Tensor) -> float:
-    return float((found.double() - exact).norm() / exact.double().norm())

@@ -11,13 +11,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import peers_fastai
-from benchmarks.driver import Case, Impl, Options, Work
+from benchmarks.driver import Case, Impl, Options, Work, relative_error
 from benchmarks.peers import checking
 from textxfer.models import WeightDropLSTM
 
@@ -153,7 +152,7 @@ def _check(mode: str, steps: int, batch: int, hidden: int, options: Options) -> 
     for name, make in _layers(mode, options).items():
         with checking(name, found):
             got = _outputs(make(hidden, 0.0), mode, options, shape, weights)
-            found[name] = {"rel_err": max(_error(got[key], exact[key]) for key in exact)}
+            found[name] = {"rel_err": max(relative_error(got[key], exact[key]) for key in exact)}
     return found
 
 
@@ -173,7 +172,3 @@ def _outputs(
     y = call(x.requires_grad_())
     names, gradients = _backward(y, torch.ones_like(y), x, named)
     return {"y": y.detach(), **dict(zip(names, gradients))}
-
-
-def _error(found: Any, exact: Tensor) -> float:
-    return float((found.double() - exact).norm() / exact.double().norm())

@@ -146,7 +146,7 @@ def test_input_that_is_projected_in_several_blocks_gives_the_same(
 ) -> None:
     weights, (x, state) = parameters(), inputs()
     whole = outcome(lstm_cpu.PackedLSTM(weights), x, state, weights)
-    monkeypatch.setattr(lstm_steps, "_ROWS", 2 * B)  # of 9 steps, so that the last block is short
+    monkeypatch.setattr(lstm_steps, "ROWS", 2 * B)  # of 9 steps, so that the last block is short
     for value, expected in zip(outcome(lstm_cpu.PackedLSTM(weights), x, state, weights), whole):
         assert error(value, expected) < (2e-2 if dtype == torch.bfloat16 else 2e-6)
 

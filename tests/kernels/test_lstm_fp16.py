@@ -57,7 +57,7 @@ def test_windows_go_on_where_the_last_one_ended() -> None:
 def test_long_windows_run_in_blocks(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     run, state, x = Fp16LSTM(layer()), state_of(batch), torch.randn(13, batch, 12)
     whole, end = run(x, state)
-    monkeypatch.setattr(lstm_fp16, "_ROWS", 10)  # five steps of two texts, or one step of eleven
+    monkeypatch.setattr(lstm_fp16, "ROWS", 10)  # five steps of two texts, or one step of eleven
     rows = []
     monkeypatch.setattr(run, "_run", lambda block, *rest: rows.append(len(block)) or Fp16LSTM._run(run, block, *rest))
     y, last = run(x, state)
@@ -92,10 +92,12 @@ def test_a_processor_without_such_products_is_found_out(monkeypatch: pytest.Monk
     def fail(*_: object) -> Tensor:
         raise RuntimeError("Didn't find engine for operation quantized::linear_prepack_fp16")
 
-    monkeypatch.setattr(lstm_fp16, "_packed", fail)
-    lstm_fp16._runs.cache_clear()
-    assert not fp16_is_usable(CPU)
-    assert not fp16_is_usable(torch.device("meta"))
+    packed = lstm_fp16._packed
+    for broken in (fail, lambda matrix, bias: packed(matrix.roll(1, 0), bias)):  # an error, and another product
+        monkeypatch.setattr(lstm_fp16, "_packed", broken)
+        lstm_fp16._runs.cache_clear()
+        assert not fp16_is_usable(CPU)
+        assert not fp16_is_usable(torch.device("meta"))
     monkeypatch.undo()
     lstm_fp16._runs.cache_clear()
     assert fp16_is_usable(CPU)

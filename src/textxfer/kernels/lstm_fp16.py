@@ -15,11 +15,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from textxfer.kernels.lstm import LayerState, LSTMWeights
+from textxfer.kernels.lstm import LayerState, LSTMWeights, lstm_reference
+from textxfer.kernels.lstm_steps import ROWS
 
 _PROBE = 8
-_ROWS = 2560
-"""Rows of the input whose projection is in memory at a time."""
 
 
 def fp16_is_usable(device: torch.device) -> bool:
@@ -34,14 +33,15 @@ def fp16_is_usable(device: torch.device) -> bool:
 @cache
 def _runs() -> bool:
     """Try it: the functions are torch's own, but what does the work (FBGEMM) is not on all processors."""
-    weights = LSTMWeights(torch.zeros(4 * _PROBE, _PROBE), torch.zeros(4 * _PROBE, _PROBE), *torch.zeros(2, 4 * _PROBE))
-    h, c = torch.zeros(2, 1, _PROBE)
+    matrix = torch.arange(-2 * _PROBE * _PROBE, 2 * _PROBE * _PROBE).view(4 * _PROBE, _PROBE) / 256  # exact in float16
+    weights = LSTMWeights(matrix, matrix.flip(0), *torch.ones(2, 4 * _PROBE))
+    x, (h, c) = torch.ones(2, 1, _PROBE) / 8, torch.ones(2, 1, _PROBE) / 8
     try:
         with torch.no_grad():
-            _, (_, found) = Fp16LSTM(weights)(torch.zeros(1, 1, _PROBE), (h, c + 1))
+            found, _ = Fp16LSTM(weights)(x, (h, c))
+            return torch.allclose(found, lstm_reference(x, (h, c), *weights)[0], rtol=0, atol=1e-5)
     except (RuntimeError, AttributeError):
         return False
-    return bool(torch.equal(found, torch.full_like(c, 0.5)))  # what a forget gate of one half leaves
 
 
 class Fp16LSTM:
@@ -74,7 +74,7 @@ class Fp16LSTM:
             raise RuntimeError("weights in float16 are for inference: compute in float32 where a gradient is needed")
         h, c = (part.float().unsqueeze(0) for part in state)
         y = torch.empty(*x.shape[:2], h.shape[2], dtype=x.dtype)
-        steps = max(1, _ROWS // x.shape[1])
+        steps = max(1, ROWS // x.shape[1])
         for block, out in zip(x.split(steps), y.split(steps)):
             found, h, c = self._run(block.float(), h, c)
             out.copy_(found)

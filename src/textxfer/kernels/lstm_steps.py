@@ -17,7 +17,7 @@ from torch import Tensor
 
 from textxfer.kernels.lstm import LayerState
 
-_ROWS = 2560
+ROWS = 2560
 """Rows of the input that are projected at a time: enough for a product at full speed, little enough for the cache."""
 
 
@@ -97,7 +97,7 @@ def run_window(
 def _projected(x: Tensor, products: Products) -> Iterator[Tensor]:
     """Yield the projected input of each step, (B, 4H)."""
     _, batch, features = x.shape
-    for block in x.split(max(1, _ROWS // batch)):
+    for block in x.split(max(1, ROWS // batch)):
         yield from products.project(block.reshape(-1, features)).view(len(block), batch, -1).unbind(0)
 
 

@@ -97,10 +97,13 @@ def measure_spans(encoder: AWDLSTM, counts: Sequence[int] | None = None, *, seed
     generator = torch.Generator().manual_seed(seed)
     ids = weights.multinomial(_STEPS * _ROWS, replacement=True, generator=generator).view(_STEPS, _ROWS)
     x = encoder.embedding.weight[ids.to(encoder.embedding.weight.device)].float()
-    below, training = 1.0, encoder.training
-    encoder.eval()
-    for lstm in encoder.lstms:
-        x, _ = lstm(x)
-        span = min(1.0, _MARGIN * float(x.float().abs().amax()))
-        lstm.spans, below = (below, span), span
-    encoder.train(training)
+    with _turn(encoder):
+        below, training = 1.0, encoder.training
+        encoder.eval()
+        try:
+            for lstm in encoder.lstms:
+                x, _ = lstm(x)
+                span = min(1.0, _MARGIN * float(x.float().abs().amax()))
+                lstm.spans, below = (below, span), span
+        finally:
+            encoder.train(training)
